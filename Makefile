@@ -1,0 +1,46 @@
+# tidemark: build, install, test.  `make`, `make install`, `make installcheck`,
+# `make lint`.  FAULTS=1 compiles the fault points that the crash tests use.
+EXTENSION   = tidemark
+EXTVERSION  = 0.1.0
+MODULE_big  = tidemark
+
+OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+SQL_PARTS   = $(addprefix src/sql/,head.sql meta.sql stream.sql window.sql \
+                view.sql ingest.sql verify.sql monitor.sql)
+DATA_built  = $(EXTENSION)--$(EXTVERSION).sql
+DATA        = $(wildcard src/sql/$(EXTENSION)--*--*.sql)
+
+PG_CPPFLAGS = -Isrc $(if $(FAULTS),-DTM_FAULT_POINTS)
+PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
+              -Wno-missing-field-initializers -Wno-clobbered -fvisibility=hidden $(WERROR)
+SHLIB_LINK  = -lrdkafka
+
+# Regress, isolation and TAP.  The two pg_regress kinds start their own server,
+# because the library must be preloaded.
+TEMP        = --temp-config=$(srcdir)/test/regress.conf --temp-instance=$(CURDIR)/tmp_instance
+REGRESS     = $(patsubst $(srcdir)/sql/%.sql,%,$(sort $(wildcard $(srcdir)/sql/*.sql)))
+REGRESS_OPTS = $(TEMP)
+ISOLATION   = $(patsubst $(srcdir)/test/specs/%.spec,%,$(sort $(wildcard $(srcdir)/test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test $(TEMP)
+TAP_TESTS   = 1
+PROVE_TESTS = test/t/*.pl
+
+EXTRA_CLEAN = tmp_instance tmp_check output_iso results regression.diffs \
+              regression.out log $(wildcard src/*.o src/*/*.o)
+
+# No JIT bitcode: PGXS would call the clang of the server's build for every object.
+override with_llvm = no
+
+PG_CONFIG  ?= pg_config
+PGXS       := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(DATA_built): $(addprefix $(srcdir)/,$(SQL_PARTS))
+	cat $^ > $@
+
+# Distribution builds of PGXS do not track headers.
+$(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h) $(srcdir)/Makefile
+
+.PHONY: lint
+lint:
+	$(srcdir)/test/lint/run

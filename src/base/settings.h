@@ -1,0 +1,20 @@
+/*
+ * settings.h
+ *	  All settings of tidemark.
+ */
+#ifndef TM_SETTINGS_H
+#define TM_SETTINGS_H
+
+extern bool tm_setting_enabled;
+extern int	tm_setting_max_workers;
+extern int	tm_setting_max_workers_per_database;
+extern bool tm_setting_synchronous_commit;
+extern int	tm_setting_worker_memory;	/* MB */
+extern int	tm_setting_restart_backoff_max; /* ms */
+extern int	tm_setting_log_min_batch_duration;	/* ms, -1 = off */
+extern bool tm_setting_read_unpopulated;
+
+/* Define the settings.  Called once, from _PG_init(). */
+extern void tm_settings_init(void);
+
+#endif							/* TM_SETTINGS_H */

@@ -1,0 +1,183 @@
+/*
+ * meta.h
+ *	  Door of the meta room: the extension's own tables, one file per subject;
+ *	  nobody else writes them.
+ *
+ * All access runs as the owner of the extension, with search_path pg_catalog,
+ * inside the caller's transaction and with a snapshot of its own
+ * (SPI, read-write), so that it sees what was committed before the caller's
+ * last lock.  Results are palloc'd in the caller's current context.  No
+ * privilege is checked here: callers do.
+ */
+#ifndef TM_META_H
+#define TM_META_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+/* ---- who and where (meta_tables.c) ---- */
+
+/* Is the extension installed in this database (and is its catalog readable)? */
+extern bool tm_meta_is_installed(void);
+extern Oid	tm_meta_extension_owner(void);
+extern Oid	tm_meta_state_schema(void);
+/* OID of a function tidemark.NAME or tidemark_state.NAME by its argument types. */
+extern Oid	tm_meta_function(const char *schema, const char *name, int nargs, const Oid *argtypes);
+/* OID of tidemark.aggstate. */
+extern Oid	tm_meta_aggstate_type(void);
+
+/*
+ * Switch to the extension's owner, with search_path pg_catalog, pg_temp, until
+ * leave.  An error restores both by itself (transaction or subtransaction
+ * abort).
+ */
+typedef struct MetaIdentity
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} MetaIdentity;
+
+extern void tm_meta_enter(MetaIdentity *saved);
+/* The same for any user, inside a security-restricted operation. */
+extern void tm_meta_enter_as(Oid userid, MetaIdentity *saved);
+extern void tm_meta_leave(const MetaIdentity *saved);
+
+/* Run one SQL command (DDL) as the extension's owner. */
+extern void tm_meta_execute(const char *sql);
+
+/* A number for object names such as s_<n>, free in tidemark_state. */
+extern int	tm_meta_new_object_number(void);
+
+/* ---- streams (meta_stream.c) ---- */
+
+/* Dead-letter table and kept log of a stream; InvalidOid where there is none. */
+extern void tm_meta_stream_find_tables(Oid stream, Oid *dead_letters, Oid *log);
+/* Make them if they are missing (owned by the stream's owner). */
+extern Oid	tm_meta_stream_ensure_dead_letters(Oid stream);
+extern Oid	tm_meta_stream_ensure_log(Oid stream);
+extern void tm_meta_stream_delete(Oid stream);
+
+/* ---- ingests (meta_ingest.c) ---- */
+
+typedef enum MetaState
+{
+	META_RUNNING,				/* ingest */
+	META_PAUSED,				/* ingest, view */
+	META_FAILED,				/* ingest, view */
+	META_BACKFILLING,			/* view */
+	META_LIVE,					/* view */
+} MetaState;
+
+typedef struct MetaIngest
+{
+	Oid			stream;
+	Oid			into_table;		/* InvalidOid = none */
+	int			workers;
+	MetaState	state;			/* PAUSED when restored */
+	bool		restored;		/* the row comes from another cluster or database */
+	char	   *reason;			/* or NULL */
+	char	   *hint;
+	char	   *sqlstate;
+	TimestampTz since;
+	char	   *start_at;
+	bool		implicit;		/* made for a view; goes with the last one */
+	char	   *topic;
+	char	   *cluster_id;		/* NULL until a broker said so */
+} MetaIngest;
+
+extern MetaIngest *tm_meta_ingest_find(Oid stream);
+extern MetaIngest *tm_meta_ingest_find_by_table(Oid into_table);
+extern List *tm_meta_ingest_list(void);
+extern void tm_meta_ingest_insert(const MetaIngest *ingest);
+/* Write all fields back; stamps the row as belonging to this database. */
+extern void tm_meta_ingest_update(const MetaIngest *ingest);
+extern void tm_meta_ingest_set_absent(Oid stream, List *names);
+extern void tm_meta_ingest_delete(Oid stream);
+
+/* ---- partitions: positions, watermarks, counters (meta_partition.c) ---- */
+
+typedef struct MetaPartition
+{
+	int32		partition;
+	int64		first_offset;	/* where the ingest began */
+	int64		next_offset;
+	int64		end_offset;		/* -1 = unknown */
+	TimestampTz max_event_time; /* DT_NOBEGIN = none */
+	TimestampTz watermark;		/* DT_NOBEGIN = none */
+	int64		rows;
+	int64		dead_letters;
+	int64		skipped;
+	int64		last_offset;	/* of the last applied message; -1 = none */
+	int64		last_hash;
+	TimestampTz last_timestamp; /* Kafka's, of it; DT_NOBEGIN = none */
+	TimestampTz last_message_at;	/* when it was applied; DT_NOBEGIN = none */
+} MetaPartition;
+
+/* All partitions of a stream, ordered; no lock. */
+extern MetaPartition *tm_meta_partition_list(Oid stream, int *count);
+/* These partitions, ordered, their rows locked until the transaction ends. */
+extern MetaPartition *tm_meta_partition_lock(Oid stream, int n, const int32 *partitions,
+											 int *count);
+extern void tm_meta_partition_insert(Oid stream, const MetaPartition *partition);
+/*
+ * Save n partitions; expected[i] is the next_offset that the row must still
+ * have (fence): 40001 otherwise, and nothing may be committed.
+ */
+extern void tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
+								   const int64 *expected);
+extern void tm_meta_partition_delete(Oid stream);
+extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to);
+
+/* ---- continuous views (meta_view.c) ---- */
+
+typedef struct MetaView
+{
+	Oid			state_table;
+	Oid			view;
+	Oid			query_view;
+	Oid			source;
+	MetaState	state;
+	bool		restored;
+	bool		populated;
+	bool		own_offsets;	/* does not follow the ingest: see view partitions */
+	char	   *reason;
+	char	   *hint;
+	char	   *sqlstate;
+	TimestampTz since;
+	char	   *start_at;
+	List	   *options;		/* of char *: "name=value" */
+	List	   *settings;		/* of char *: "name=value" */
+	List	   *stamps;			/* of char *: one per state column */
+} MetaView;
+
+extern MetaView *tm_meta_view_find(Oid view);	/* by visible view */
+extern MetaView *tm_meta_view_find_by_state(Oid state_table);
+/* Any relation of it: visible view, query view, state table. */
+extern MetaView *tm_meta_view_find_by_any(Oid relid);
+/* Views over this source, in order of state table OID. */
+extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
+extern void tm_meta_view_insert(const MetaView *view);
+extern void tm_meta_view_update(const MetaView *view);
+extern void tm_meta_view_delete(Oid state_table);
+extern void tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us);
+
+/* Cheap (no SPI): may this view be read? */
+extern bool tm_meta_view_is_populated(Oid state_table);
+/* Cheap, cached: is relid the source of a view / the state of a view? */
+extern bool tm_meta_view_is_source(Oid relid);
+extern bool tm_meta_view_is_state(Oid relid);
+
+typedef struct MetaViewPartition
+{
+	int32		partition;
+	int64		start_offset;
+	int64		next_offset;
+	int64		target_offset;	/* end at CREATE: populated once reached */
+} MetaViewPartition;
+
+extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
+extern void tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition);
+extern void tm_meta_view_partition_delete(Oid state_table);
+
+#endif							/* TM_META_H */

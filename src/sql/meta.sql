@@ -1,0 +1,107 @@
+-- meta: the extension's own tables.  Written only by tidemark; readable by
+-- everybody, so that pg_dump by an owner works: names, options and numbers only.
+
+CREATE TABLE tidemark_state.stream (
+    stream       regclass PRIMARY KEY,
+    dead_letters regclass,
+    log          regclass
+);
+COMMENT ON TABLE tidemark_state.stream IS 'side tables of a stream: dead letters, and the kept log of a manual stream';
+
+CREATE TABLE tidemark_state.ingest (
+    stream            regclass PRIMARY KEY,
+    into_table        regclass UNIQUE,
+    workers           integer NOT NULL,
+    state             text NOT NULL CHECK (state IN ('running', 'paused', 'failed')),
+    reason            text,
+    hint              text,
+    sqlstate          text,
+    since             timestamptz NOT NULL,
+    start_at          text,
+    implicit          boolean NOT NULL,
+    topic             text NOT NULL,
+    cluster_id        text,
+    absent_fields     text[],
+    system_identifier bigint NOT NULL,
+    database          oid NOT NULL
+);
+COMMENT ON TABLE tidemark_state.ingest IS 'one row per stream that is consumed: what is wanted, and its durable state';
+
+CREATE TABLE tidemark_state.partition (
+    stream           regclass NOT NULL,
+    partition        integer NOT NULL,
+    first_offset     bigint NOT NULL,
+    next_offset      bigint NOT NULL,
+    end_offset       bigint,
+    max_event_time   timestamptz,
+    watermark        timestamptz,
+    rows             bigint NOT NULL,
+    dead_letters     bigint NOT NULL,
+    skipped          bigint NOT NULL,
+    last_offset      bigint,
+    last_hash        bigint,
+    last_timestamp   timestamptz,
+    last_message_at  timestamptz,
+    PRIMARY KEY (stream, partition)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE tidemark_state.partition IS 'position, watermark and counters of each partition of a stream; changes in the transaction of each batch';
+
+CREATE TABLE tidemark_state.skipped_range (
+    stream      regclass NOT NULL,
+    partition   integer NOT NULL,
+    from_offset bigint NOT NULL,
+    to_offset   bigint NOT NULL,
+    recorded_at timestamptz NOT NULL
+);
+COMMENT ON TABLE tidemark_state.skipped_range IS 'offsets that reset_ingest() left out: from_offset up to, not including, to_offset';
+
+CREATE TABLE tidemark_state.view (
+    state_table       regclass PRIMARY KEY,
+    view              regclass NOT NULL UNIQUE,
+    query_view        regclass NOT NULL UNIQUE,
+    source            regclass NOT NULL,
+    state             text NOT NULL CHECK (state IN ('backfilling', 'live', 'paused', 'failed')),
+    populated         boolean NOT NULL,
+    own_offsets       boolean NOT NULL,
+    reason            text,
+    hint              text,
+    sqlstate          text,
+    since             timestamptz NOT NULL,
+    start_at          text,
+    options           text[] NOT NULL,
+    settings          text[] NOT NULL,
+    stamps            text[] NOT NULL,
+    system_identifier bigint NOT NULL,
+    database          oid NOT NULL
+);
+CREATE INDEX view_source ON tidemark_state.view (source);
+COMMENT ON TABLE tidemark_state.view IS 'one row per continuous view: the objects behind it and its durable state';
+
+CREATE TABLE tidemark_state.view_partition (
+    state_table   regclass NOT NULL,
+    partition     integer NOT NULL,
+    start_offset  bigint NOT NULL,
+    next_offset   bigint NOT NULL,
+    target_offset bigint NOT NULL,
+    PRIMARY KEY (state_table, partition)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE tidemark_state.view_partition IS 'where a view over a stream starts, and its own position while it does not follow the ingest';
+
+CREATE TABLE tidemark_state.view_stats (
+    state_table regclass PRIMARY KEY,
+    rows        bigint NOT NULL,
+    batches     bigint NOT NULL,
+    maintain_us bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE tidemark_state.view_stats IS 'counters of a continuous view; change in the transaction of each batch';
+
+GRANT SELECT ON ALL TABLES IN SCHEMA tidemark_state TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.ingest', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.partition', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.skipped_range', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
+

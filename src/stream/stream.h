@@ -1,0 +1,229 @@
+/*
+ * stream.h
+ *	  Door of the stream room: what a stream (foreign table of tidemark_kafka)
+ *	  is, how its messages become rows, and event-time watermarks.
+ */
+#ifndef TM_STREAM_H
+#define TM_STREAM_H
+
+#include "access/tupdesc.h"
+#include "nodes/bitmapset.h"
+#include "utils/rel.h"
+
+#include "format/format.h"
+#include "kafka/kafka.h"
+
+/* ---- options (stream_options.c) ---- */
+
+typedef enum StreamTransport
+{
+	STREAM_KAFKA,
+	STREAM_MANUAL,				/* messages come from inject() only */
+} StreamTransport;
+
+typedef enum StreamMetadata
+{
+	STREAM_META_NONE,			/* a column of the message value */
+	STREAM_META_PARTITION,		/* int4 */
+	STREAM_META_OFFSET,			/* int8 */
+	STREAM_META_TIMESTAMP,		/* timestamptz: Kafka's */
+	STREAM_META_KEY,			/* bytea, text, json, jsonb */
+	STREAM_META_VALUE,			/* bytea, text, json, jsonb */
+	STREAM_META_HEADERS,		/* jsonb */
+	STREAM_META_TOPIC,			/* text */
+	STREAM_META_INGEST_TIME,	/* timestamptz: when the worker took it */
+	STREAM_META_WATERMARK,		/* timestamptz: of the row's partition as of the row */
+} StreamMetadata;
+
+typedef struct StreamColumn
+{
+	AttrNumber	attnum;
+	const char *name;
+	StreamMetadata metadata;
+	FormatColumn format;		/* when metadata is NONE; type fields always */
+} StreamColumn;
+
+typedef struct StreamOptions
+{
+	Oid			relid;
+	Oid			serverid;
+	Oid			owner;			/* of the foreign table: decode runs as it */
+	StreamTransport transport;
+	char	   *topic;
+	FormatKind	format;
+	AttrNumber	event_time;		/* InvalidAttrNumber: Kafka's timestamp */
+	int64		watermark_delay;	/* us */
+	bool		on_error_fail;
+	double		max_error_ratio;
+	int			batch_max_rows;
+	int64		batch_max_bytes;
+	int64		batch_max_delay;	/* us */
+	bool		read_committed;
+	char	   *group_id;		/* NULL = none */
+	char	   *client_id;
+	int			ncolumns;		/* not counting dropped ones */
+	StreamColumn *columns;
+} StreamOptions;
+
+/* Is it a foreign table of tidemark_kafka? */
+extern bool tm_stream_is_stream(Oid relid);
+
+/*
+ * The options of a stream, palloc'd in the current context.  Throws 42809 when
+ * relid is no stream.
+ */
+extern StreamOptions *tm_stream_get_options(Oid relid);
+
+/*
+ * Consumer properties of a stream for this user: server options and the user's
+ * (or PUBLIC's) mapping.  Never print them.
+ */
+extern List *tm_stream_get_properties(const StreamOptions *options, Oid userid);
+extern KafkaConsumer *tm_stream_open_consumer(const StreamOptions *options, Oid userid,
+											  bool low_latency, MemoryContext cxt);
+
+/*
+ * start_at as API.md has it, to offsets per partition (caller gives partitions
+ * 0..n-1 and their earliest and end offsets).
+ */
+typedef struct StreamPartition
+{
+	int32		partition;
+	int64		earliest;
+	int64		end;
+} StreamPartition;
+
+/* Partitions that exist now, with their bounds; works for both transports. */
+extern int	tm_stream_list_partitions(const StreamOptions *options, KafkaConsumer *consumer,
+									  StreamPartition **partitions);
+
+/*
+ * offsets[i] for partitions[i].  start_at NULL or 'earliest', 'latest', a
+ * timestamp, or a JSON map; a partition the map omits gets
+ * KAFKA_OFFSET_NONE.  22023 for anything else, also for a partition that does
+ * not exist.
+ */
+extern void tm_stream_resolve_start(const StreamOptions *options, KafkaConsumer *consumer,
+									const char *start_at, int n,
+									const StreamPartition *partitions, int64 *offsets);
+
+/* 22023 if the text is no start_at at all (no broker is asked). */
+extern void tm_stream_check_start(const char *start_at);
+
+/* ---- rows (stream_decode.c) ---- */
+
+/*
+ * Rows of one source relation in memory, in its attribute layout (dropped
+ * columns are NULL), with what is known about each beside its columns.  Both
+ * the decoded rows of a stream and the stored rows of a table have this shape.
+ * Columns nobody needs are NULL.
+ */
+typedef struct StreamRows
+{
+	int			natts;
+	int			nrows;
+	int			capacity;
+	Datum	   *values;			/* nrows * natts */
+	bool	   *isnull;
+	int		   *message;		/* index into the batch's messages */
+	TimestampTz *watermark;		/* as of the row; DT_NOBEGIN = none yet */
+	MemoryContext cxt;			/* owns the arrays and the Datums */
+} StreamRows;
+
+extern StreamRows *tm_stream_rows_create(int natts, int capacity, MemoryContext cxt);
+/* Room for one more row at rows->nrows; the caller fills it and counts it. */
+extern void tm_stream_rows_reserve(StreamRows *rows);
+
+typedef struct StreamDecoder StreamDecoder;
+
+/*
+ * needed: attribute numbers (offset by FirstLowInvalidHeapAttributeNumber) whose
+ * Datums somebody reads; NULL = all.  Watermark and event time are always
+ * computed.
+ */
+extern StreamDecoder *tm_stream_decoder_open(const StreamOptions *options,
+											 TupleDesc tupdesc, const Bitmapset *needed,
+											 MemoryContext cxt);
+
+/*
+ * Decode one message into values[natts]/isnull[natts] of the stream's layout.
+ * The watermark column is left to the caller (tm_stream_decoder_watermark_att).
+ * *event_time: the row's event time, DT_NOBEGIN when it has none.
+ * An event time that is NULL or infinite is a bad message.
+ */
+extern FormatResult tm_stream_decode(StreamDecoder *decoder, const KafkaMessage *msg,
+									 TimestampTz ingest_time, bool guarded,
+									 Datum *values, bool *isnull,
+									 TimestampTz *event_time, FormatError *error);
+/* Attribute number of the watermark column, or InvalidAttrNumber. */
+extern AttrNumber tm_stream_decoder_watermark_att(const StreamDecoder *decoder);
+/* Names of columns (of text) whose member no message had; NIL before any row. */
+extern List *tm_stream_decoder_absent(const StreamDecoder *decoder);
+/* "column (near miss)" list for the NOTICE of a SELECT, or NULL. */
+extern char *tm_stream_decoder_describe_absent(const StreamDecoder *decoder);
+
+/*
+ * Run guarded decode settings (TimeZone=UTC and so on) until the GUC nest level
+ * is closed with AtEOXact_GUC(false, level).
+ */
+extern int	tm_stream_push_decode_settings(void);
+
+/*
+ * Decode one message the way everybody must: unguarded first, then, if asked
+ * for, inside an internal subtransaction.  Returns false for a bad message and
+ * fills error; infrastructure errors (classes 08, 40, 53, 55, 57, 58) are
+ * re-thrown.
+ */
+extern bool tm_stream_decode_guarded(StreamDecoder *decoder, const KafkaMessage *msg,
+									 TimestampTz ingest_time,
+									 Datum *values, bool *isnull,
+									 TimestampTz *event_time, FormatError *error);
+
+/* ---- watermark of a partition (stream_watermark.c) ---- */
+
+typedef struct StreamWatermark
+{
+	int64		delay;			/* us */
+	TimestampTz max_event_time; /* DT_NOBEGIN = no row yet */
+} StreamWatermark;
+
+/* The watermark now: DT_NOBEGIN before the first row. */
+extern TimestampTz tm_stream_watermark_get(const StreamWatermark *wm);
+/* A row was decoded: take its event time in. */
+extern void tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_time);
+
+/* ---- kept log of a manual stream (stream_log.c) ---- */
+
+/* Append; the offset it got.  The caller runs as the stream's owner. */
+extern int64 tm_stream_log_append(Oid log_table, const KafkaMessage *msg);
+/* End offset (next) of a partition: 0 when empty. */
+extern int64 tm_stream_log_end(Oid log_table, int32 partition);
+/* Partitions that have messages. */
+extern List *tm_stream_log_partitions(Oid log_table);
+/*
+ * Messages of a partition in offset order, from..(to - 1), at most limit;
+ * palloc'd in cxt.  Returns the count.
+ */
+extern int	tm_stream_log_read(Oid log_table, int32 partition, int64 from, int64 to,
+							   int limit, MemoryContext cxt, KafkaMessage **messages);
+
+/* ---- bounded scans for verify() and backfill (stream_fdw.c) ---- */
+
+/*
+ * While set, scans of this stream in this backend read exactly
+ * [start, stop) of these partitions (no others) instead of what exists now;
+ * the row's watermark column is computed from start on.  One stream at a time.
+ */
+typedef struct StreamBounds
+{
+	Oid			relid;
+	int			npartitions;
+	int32	   *partition;
+	int64	   *start;
+	int64	   *stop;
+	int64		missing;		/* out: messages that retention had removed */
+} StreamBounds;
+
+extern void tm_stream_set_bounds(StreamBounds *bounds); /* NULL = none */
+
+#endif							/* TM_STREAM_H */

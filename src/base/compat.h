@@ -8,8 +8,11 @@
 #ifndef TM_COMPAT_H
 #define TM_COMPAT_H
 
+#include "access/genam.h"
+#include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_tablespace.h"
+#include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -155,6 +158,54 @@ tm_check_query_permissions(Query *query)
 #else
 	(void) ExecCheckRTPerms(query->rtable, true);
 #endif
+}
+
+/* Update a row; *update_indexes: do all indexes need a new entry? */
+static inline TM_Result
+tm_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
+					  CommandId cid, Snapshot snapshot, bool *update_indexes)
+{
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
+								true, &failure, &lockmode, &which);
+	*update_indexes = which != TU_None;
+#else
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
+								true, &failure, &lockmode, update_indexes);
+#endif
+	return result;
+}
+
+/* Index entries for a new row version; a duplicate key is an error. */
+static inline void
+tm_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false);
+#else
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+static inline IndexScanDesc
+tm_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline QueryDesc *
+tm_create_query_desc(PlannedStmt *plan, const char *text, Snapshot snapshot, DestReceiver *dest)
+{
+	return CreateQueryDesc(plan, text, snapshot, InvalidSnapshot, dest, NULL, NULL, 0);
 }
 
 #endif							/* TM_COMPAT_H */

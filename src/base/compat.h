@@ -9,9 +9,14 @@
 #define TM_COMPAT_H
 
 #include "access/tupdesc.h"
+#include "catalog/pg_tablespace.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 
 #if PG_VERSION_NUM < 150000
@@ -94,6 +99,65 @@ tm_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
 								   NIL,
 #endif
 								   fdw_private);
+}
+
+/*
+ * 18 gives grouping expressions a range table entry of their own: undo it, so
+ * that a query looks the same on every version.
+ */
+static inline void
+tm_flatten_groups(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	if (query->hasGroupRTE)
+	{
+		query->targetList = (List *)
+			flatten_group_exprs(NULL, query, (Node *) query->targetList);
+		query->havingQual =
+			flatten_group_exprs(NULL, query, query->havingQual);
+		query->rtable = list_truncate(query->rtable,
+									  list_length(query->rtable) - 1);
+		query->hasGroupRTE = false;
+	}
+#endif
+}
+
+static inline Node *
+tm_flatten_join_alias_vars(Query *query, Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+	return flatten_join_alias_vars(NULL, query, node);
+#else
+	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* Major version, for stamps of state formats. */
+static inline int
+tm_server_major(void)
+{
+	return PG_VERSION_NUM / 10000;
+}
+
+static inline AclResult
+tm_object_aclcheck_tablespace(Oid tablespace, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(TableSpaceRelationId, tablespace, roleid, ACL_CREATE);
+#else
+	return pg_tablespace_aclcheck(tablespace, roleid, ACL_CREATE);
+#endif
+}
+
+/* May the current user do to the relations of a query what it does? */
+static inline void
+tm_check_query_permissions(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
+#else
+	(void) ExecCheckRTPerms(query->rtable, true);
+#endif
 }
 
 #endif							/* TM_COMPAT_H */

@@ -60,6 +60,7 @@
 	tm_object_aclcheck(classid, objid, roleid, mode)
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_namespace.h"
@@ -69,6 +70,8 @@
 static inline bool
 tm_object_ownercheck(Oid classid, Oid objid, Oid roleid)
 {
+	if (classid == DatabaseRelationId)
+		return pg_database_ownercheck(objid, roleid);
 	Assert(classid == RelationRelationId);
 	return pg_class_ownercheck(objid, roleid);
 }

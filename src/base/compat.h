@@ -9,6 +9,7 @@
 #define TM_COMPAT_H
 
 #include "access/tupdesc.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/pathnode.h"
@@ -19,6 +20,7 @@
 #endif
 
 #if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
 #include "varatt.h"
 #endif
 
@@ -91,6 +93,50 @@ tm_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
 								   NIL,
 #endif
 								   fdw_private);
+}
+
+/* A range table of one relation: 16 took the privileges out of its entry */
+static inline void
+tm_exec_init_range_table(EState *estate, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+
+	addRTEPermissionInfo(&perminfos, rte)->requiredPerms = ACL_INSERT;
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), perminfos,
+					   bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), perminfos);
+#endif
+#else
+	rte->requiredPerms = ACL_INSERT;
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* Index entries of an inserted row; the indexes to be checked again later */
+static inline List *
+tm_exec_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
+							EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL,
+								 false);
+#else
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* How rows of the root become rows of this table partition; NULL = as they are */
+static inline TupleConversionMap *
+tm_root_to_partition_map(ResultRelInfo *rri, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecGetRootToChildMap(rri, estate);
+#else
+	return rri->ri_RootToPartitionMap;
+#endif
 }
 
 #endif							/* TM_COMPAT_H */

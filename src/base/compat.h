@@ -27,6 +27,7 @@
 #endif
 
 #if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
 #include "varatt.h"
 #endif
 
@@ -233,17 +234,6 @@ tm_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
 	return result;
 }
 
-/* Index entries for a new row version; a duplicate key is an error. */
-static inline void
-tm_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
-{
-#if PG_VERSION_NUM >= 160000
-	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false);
-#else
-	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL);
-#endif
-}
-
 static inline IndexScanDesc
 tm_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {
@@ -258,6 +248,50 @@ static inline QueryDesc *
 tm_create_query_desc(PlannedStmt *plan, const char *text, Snapshot snapshot, DestReceiver *dest)
 {
 	return CreateQueryDesc(plan, text, snapshot, InvalidSnapshot, dest, NULL, NULL, 0);
+}
+
+/* A range table of one relation: 16 took the privileges out of its entry */
+static inline void
+tm_exec_init_range_table(EState *estate, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+
+	addRTEPermissionInfo(&perminfos, rte)->requiredPerms = ACL_INSERT;
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), perminfos,
+					   bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), perminfos);
+#endif
+#else
+	rte->requiredPerms = ACL_INSERT;
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* Index entries of an inserted row; the indexes to be checked again later */
+static inline List *
+tm_exec_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
+							EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL,
+								 false);
+#else
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* How rows of the root become rows of this table partition; NULL = as they are */
+static inline TupleConversionMap *
+tm_root_to_partition_map(ResultRelInfo *rri, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecGetRootToChildMap(rri, estate);
+#else
+	return rri->ri_RootToPartitionMap;
+#endif
 }
 
 #endif							/* TM_COMPAT_H */

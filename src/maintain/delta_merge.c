@@ -200,7 +200,7 @@ insert_group(MergeRun *run, TupleTableSlot *delta)
 	}
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(run->rel, slot, run->cid, 0, NULL);
-	tm_insert_index_tuples(run->info, slot, run->estate);
+	(void) tm_exec_insert_index_tuples(run->info, slot, run->estate);
 }
 
 static void
@@ -238,7 +238,7 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access to the state of a continuous view")));
 	if (update_indexes)
-		tm_insert_index_tuples(run->info, slot, run->estate);
+		(void) tm_exec_insert_index_tuples(run->info, slot, run->estate);
 }
 
 int64

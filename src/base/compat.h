@@ -13,6 +13,7 @@
 #include "nodes/pathnodes.h"
 #include "optimizer/pathnode.h"
 #include "utils/guc.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "tidemark needs PostgreSQL 15 or newer"

@@ -12,7 +12,7 @@ DATA        = $(wildcard src/sql/$(EXTENSION)--*--*.sql)
 
 PG_CPPFLAGS = -Isrc $(if $(FAULTS),-DTM_FAULT_POINTS)
 PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
-              -Wno-missing-field-initializers -Wno-clobbered -fvisibility=hidden $(WERROR)
+              -Wno-missing-field-initializers -Wno-clobbered $(WERROR)
 SHLIB_LINK  = -lrdkafka
 
 # Regress, isolation and TAP.  The two pg_regress kinds start their own server,

@@ -105,3 +105,6 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
 
+CREATE SEQUENCE tidemark_state.object_number AS integer;
+COMMENT ON SEQUENCE tidemark_state.object_number IS 'numbers in the names of the objects in schema tidemark_state';
+

@@ -1,0 +1,198 @@
+/*
+ * meta_ingest.c
+ *	  Table tidemark_state.ingest: what is consumed, and its durable state.
+ *
+ * A row carries the system identifier and the database it was written in.
+ * A row that says otherwise came here by restore, by CREATE DATABASE ..
+ * TEMPLATE or by pg_upgrade; it reads as paused, reason 'restored', until
+ * somebody updates (resumes) it.  A promoted standby and a physical copy keep
+ * both, and go on.
+ *
+ * Runs in: every backend and worker; inside a transaction.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "meta/meta_internal.h"
+
+#define INGEST_COLUMNS \
+	"stream::oid, into_table::oid, workers, state, reason, hint, sqlstate, " \
+	"since, start_at, implicit, topic, cluster_id, system_identifier, database"
+
+static MetaIngest *
+read_ingest(uint64 row)
+{
+	MetaIngest *ingest = palloc0(sizeof(MetaIngest));
+
+	ingest->stream = tm_meta_get_oid(row, 1);
+	ingest->into_table = tm_meta_get_oid(row, 2);
+	ingest->workers = tm_meta_get_int32(row, 3);
+	ingest->state = tm_meta_state_parse(tm_meta_get_text(row, 4));
+	ingest->reason = tm_meta_get_text(row, 5);
+	ingest->hint = tm_meta_get_text(row, 6);
+	ingest->sqlstate = tm_meta_get_text(row, 7);
+	ingest->since = tm_meta_get_timestamp(row, 8);
+	ingest->start_at = tm_meta_get_text(row, 9);
+	ingest->implicit = tm_meta_get_bool(row, 10);
+	ingest->topic = tm_meta_get_text(row, 11);
+	ingest->cluster_id = tm_meta_get_text(row, 12);
+	if (!tm_meta_stamp_is_ours(tm_meta_get_int64(row, 13, 0),
+							   tm_meta_get_oid(row, 14)))
+	{
+		ingest->restored = true;
+		if (ingest->state == META_RUNNING)
+		{
+			ingest->state = META_PAUSED;
+			ingest->reason = pstrdup("restored");
+			ingest->hint = psprintf("Use SELECT tidemark.resume(%s) to continue at the restored offsets.",
+									quote_literal_cstr(DatumGetCString(DirectFunctionCall1(regclassout,
+																						   ObjectIdGetDatum(ingest->stream)))));
+		}
+	}
+	return ingest;
+}
+
+static MetaIngest *
+find_one(MetaStatement *statement, Oid oid)
+{
+	MetaExecution execution;
+	Datum		values[1] = {ObjectIdGetDatum(oid)};
+	MetaIngest *ingest = NULL;
+
+	if (tm_meta_statement_begin(statement, values, NULL, &execution) > 0)
+		ingest = read_ingest(0);
+	tm_meta_statement_end(&execution);
+	return ingest;
+}
+
+MetaIngest *
+tm_meta_ingest_find(Oid stream)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " INGEST_COLUMNS " FROM tidemark_state.ingest WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+
+	return find_one(&statement, stream);
+}
+
+MetaIngest *
+tm_meta_ingest_find_by_table(Oid into_table)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " INGEST_COLUMNS " FROM tidemark_state.ingest WHERE into_table = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+
+	return find_one(&statement, into_table);
+}
+
+List *
+tm_meta_ingest_list(void)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " INGEST_COLUMNS " FROM tidemark_state.ingest ORDER BY stream::oid"
+	};
+	MetaExecution execution;
+	List	   *result = NIL;
+	uint64		n;
+
+	n = tm_meta_statement_begin(&statement, NULL, NULL, &execution);
+	for (uint64 i = 0; i < n; i++)
+		result = lappend(result, read_ingest(i));
+	tm_meta_statement_end(&execution);
+	return result;
+}
+
+/* Parameters $1 .. $14 of insert and update, in the order of INGEST_COLUMNS. */
+static void
+fill_parameters(const MetaIngest *ingest, Datum *values, char *nulls)
+{
+	memset(nulls, ' ', 14);
+	values[0] = ObjectIdGetDatum(ingest->stream);
+	values[1] = tm_meta_oid(ingest->into_table, &nulls[1]);
+	values[2] = Int32GetDatum(ingest->workers);
+	values[3] = CStringGetTextDatum(tm_meta_state_name(ingest->state));
+	values[4] = tm_meta_text(ingest->reason, &nulls[4]);
+	values[5] = tm_meta_text(ingest->hint, &nulls[5]);
+	values[6] = tm_meta_text(ingest->sqlstate, &nulls[6]);
+	values[7] = TimestampTzGetDatum(ingest->since);
+	values[8] = tm_meta_text(ingest->start_at, &nulls[8]);
+	values[9] = BoolGetDatum(ingest->implicit);
+	values[10] = CStringGetTextDatum(ingest->topic);
+	values[11] = tm_meta_text(ingest->cluster_id, &nulls[11]);
+	values[12] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[13] = ObjectIdGetDatum(MyDatabaseId);
+}
+
+#define INGEST_ARGTYPES \
+	{OIDOID, OIDOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, \
+	 TIMESTAMPTZOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT8OID, OIDOID}
+
+void
+tm_meta_ingest_insert(const MetaIngest *ingest)
+{
+	static MetaStatement statement = {
+		.sql = "INSERT INTO tidemark_state.ingest (stream, into_table, workers, state, reason, hint, sqlstate, "
+		"since, start_at, implicit, topic, cluster_id, system_identifier, database) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		.nargs = 14,
+		.argtypes = INGEST_ARGTYPES
+	};
+	Datum		values[14];
+	char		nulls[14];
+
+	fill_parameters(ingest, values, nulls);
+	tm_meta_statement_run(&statement, values, nulls);
+}
+
+void
+tm_meta_ingest_update(const MetaIngest *ingest)
+{
+	static MetaStatement statement = {
+		.sql = "UPDATE tidemark_state.ingest SET into_table = $2, workers = $3, state = $4, reason = $5, hint = $6, "
+		"sqlstate = $7, since = $8, start_at = $9, implicit = $10, topic = $11, cluster_id = $12, "
+		"system_identifier = $13, database = $14 WHERE stream = $1",
+		.nargs = 14,
+		.argtypes = INGEST_ARGTYPES
+	};
+	Datum		values[14];
+	char		nulls[14];
+
+	fill_parameters(ingest, values, nulls);
+	tm_meta_statement_run(&statement, values, nulls);
+}
+
+void
+tm_meta_ingest_set_absent(Oid stream, List *names)
+{
+	static MetaStatement statement = {
+		.sql = "UPDATE tidemark_state.ingest SET absent_fields = $2 "
+		"WHERE stream = $1 AND absent_fields IS DISTINCT FROM $2",
+		.nargs = 2,
+		.argtypes = {OIDOID, TEXTARRAYOID}
+	};
+	Datum		values[2] = {ObjectIdGetDatum(stream), tm_meta_text_array(names)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}
+
+void
+tm_meta_ingest_delete(Oid stream)
+{
+	static MetaStatement statement = {
+		.sql = "DELETE FROM tidemark_state.ingest WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		values[1] = {ObjectIdGetDatum(stream)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}

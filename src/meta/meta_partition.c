@@ -1,0 +1,213 @@
+/*
+ * meta_partition.c
+ *	  Table tidemark_state.partition: position, watermark and counters of each
+ *	  partition of a stream.
+ *
+ * Invariants (cited elsewhere as I1, I2; the whole argument is in
+ * ingest_batch.c):
+ * I1. A row changes only in the transaction that applies the messages it
+ *	   counts.
+ * I2. save() succeeds only if every row still has the position that the caller
+ *	   started from, so two workers that believe they own a partition cannot
+ *	   both commit.
+ *
+ * Runs in: every backend and worker; inside a transaction.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "meta/meta_internal.h"
+
+#define PARTITION_COLUMNS \
+	"partition, first_offset, next_offset, end_offset, max_event_time, watermark, " \
+	"rows, dead_letters, skipped, last_offset, last_hash, last_timestamp, last_message_at"
+
+static MetaPartition *
+read_partitions(uint64 n)
+{
+	MetaPartition *result = palloc0(sizeof(MetaPartition) * Max(n, 1));
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		MetaPartition *p = &result[i];
+
+		p->partition = tm_meta_get_int32(i, 1);
+		p->first_offset = tm_meta_get_int64(i, 2, 0);
+		p->next_offset = tm_meta_get_int64(i, 3, 0);
+		p->end_offset = tm_meta_get_int64(i, 4, -1);
+		p->max_event_time = tm_meta_get_timestamp(i, 5);
+		p->watermark = tm_meta_get_timestamp(i, 6);
+		p->rows = tm_meta_get_int64(i, 7, 0);
+		p->dead_letters = tm_meta_get_int64(i, 8, 0);
+		p->skipped = tm_meta_get_int64(i, 9, 0);
+		p->last_offset = tm_meta_get_int64(i, 10, -1);
+		p->last_hash = tm_meta_get_int64(i, 11, 0);
+		p->last_timestamp = tm_meta_get_timestamp(i, 12);
+		p->last_message_at = tm_meta_get_timestamp(i, 13);
+	}
+	return result;
+}
+
+MetaPartition *
+tm_meta_partition_list(Oid stream, int *count)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " PARTITION_COLUMNS " FROM tidemark_state.partition "
+		"WHERE stream = $1 ORDER BY partition",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	MetaExecution execution;
+	Datum		values[1] = {ObjectIdGetDatum(stream)};
+	MetaPartition *result;
+	uint64		n;
+
+	n = tm_meta_statement_begin(&statement, values, NULL, &execution);
+	result = read_partitions(n);
+	tm_meta_statement_end(&execution);
+	*count = (int) n;
+	return result;
+}
+
+static Datum
+int4_array(int n, const int32 *numbers)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int32GetDatum(numbers[i]);
+	return PointerGetDatum(construct_array(elements, n, INT4OID, 4, true,
+										   TYPALIGN_INT));
+}
+
+MetaPartition *
+tm_meta_partition_lock(Oid stream, int n, const int32 *partitions, int *count)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " PARTITION_COLUMNS " FROM tidemark_state.partition "
+		"WHERE stream = $1 AND partition = ANY ($2) ORDER BY partition FOR NO KEY UPDATE",
+		.nargs = 2,
+		.argtypes = {OIDOID, INT4ARRAYOID}
+	};
+	MetaExecution execution;
+	Datum		values[2] = {ObjectIdGetDatum(stream), int4_array(n, partitions)};
+	MetaPartition *result;
+	uint64		found;
+
+	found = tm_meta_statement_begin(&statement, values, NULL, &execution);
+	result = read_partitions(found);
+	tm_meta_statement_end(&execution);
+	*count = (int) found;
+	return result;
+}
+
+/* Parameters from $2 on, in the order of PARTITION_COLUMNS. */
+static void
+fill_parameters(Oid stream, const MetaPartition *p, Datum *values, char *nulls)
+{
+	memset(nulls, ' ', 14);
+	values[0] = ObjectIdGetDatum(stream);
+	values[1] = Int32GetDatum(p->partition);
+	values[2] = Int64GetDatum(p->first_offset);
+	values[3] = Int64GetDatum(p->next_offset);
+	values[4] = Int64GetDatum(p->end_offset);
+	nulls[4] = p->end_offset < 0 ? 'n' : ' ';
+	values[5] = tm_meta_timestamp(p->max_event_time, &nulls[5]);
+	values[6] = tm_meta_timestamp(p->watermark, &nulls[6]);
+	values[7] = Int64GetDatum(p->rows);
+	values[8] = Int64GetDatum(p->dead_letters);
+	values[9] = Int64GetDatum(p->skipped);
+	values[10] = Int64GetDatum(p->last_offset);
+	values[11] = Int64GetDatum(p->last_hash);
+	nulls[10] = nulls[11] = p->last_offset < 0 ? 'n' : ' ';
+	values[12] = tm_meta_timestamp(p->last_timestamp, &nulls[12]);
+	values[13] = tm_meta_timestamp(p->last_message_at, &nulls[13]);
+}
+
+#define PARTITION_ARGTYPES \
+	OIDOID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID
+
+void
+tm_meta_partition_insert(Oid stream, const MetaPartition *partition)
+{
+	static MetaStatement statement = {
+		.sql = "INSERT INTO tidemark_state.partition (stream, " PARTITION_COLUMNS ") "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		.nargs = 14,
+		.argtypes = {PARTITION_ARGTYPES}
+	};
+	Datum		values[14];
+	char		nulls[14];
+
+	fill_parameters(stream, partition, values, nulls);
+	tm_meta_statement_run(&statement, values, nulls);
+}
+
+void
+tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
+					   const int64 *expected)
+{
+	static MetaStatement statement = {
+		.sql = "UPDATE tidemark_state.partition SET (first_offset, next_offset, end_offset, max_event_time, watermark, "
+		"rows, dead_letters, skipped, last_offset, last_hash, last_timestamp, last_message_at) "
+		"= ROW ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+		"WHERE stream = $1 AND partition = $2 AND next_offset = $15",
+		.nargs = 15,
+		.argtypes = {PARTITION_ARGTYPES, INT8OID}
+	};
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[15];
+		char		nulls[15];
+
+		fill_parameters(stream, &partitions[i], values, nulls);
+		values[14] = Int64GetDatum(expected[i]);
+		nulls[14] = ' ';
+		if (tm_meta_statement_run(&statement, values, nulls) != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("position of partition %d was moved by another process",
+							partitions[i].partition),
+					 errdetail("Offset %lld was expected.", (long long) expected[i])));
+	}
+}
+
+void
+tm_meta_partition_delete(Oid stream)
+{
+	static MetaStatement partitions = {
+		.sql = "DELETE FROM tidemark_state.partition WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	static MetaStatement skipped = {
+		.sql = "DELETE FROM tidemark_state.skipped_range WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		values[1] = {ObjectIdGetDatum(stream)};
+
+	tm_meta_statement_run(&partitions, values, NULL);
+	tm_meta_statement_run(&skipped, values, NULL);
+}
+
+void
+tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to)
+{
+	static MetaStatement statement = {
+		.sql = "INSERT INTO tidemark_state.skipped_range (stream, partition, from_offset, to_offset, recorded_at) "
+		"VALUES ($1, $2, $3, $4, pg_catalog.now())",
+		.nargs = 4,
+		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID}
+	};
+	Datum		values[4] = {ObjectIdGetDatum(stream), Int32GetDatum(partition),
+	Int64GetDatum(from), Int64GetDatum(to)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}

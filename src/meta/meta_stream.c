@@ -1,0 +1,138 @@
+/*
+ * meta_stream.c
+ *	  Table tidemark_state.stream, and the side tables of a stream it names:
+ *	  dead letters, and the kept log of a manual stream.
+ *
+ * Both side tables hold message content.  They belong to the stream's owner,
+ * are made when first needed, and are ordinary tables, so that dump, restore
+ * and GRANT treat them as any other.
+ *
+ * Runs in: every backend and worker; inside a transaction.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "catalog/pg_class.h"
+#include "access/htup_details.h"
+#include "miscadmin.h"
+
+#include "meta/meta_internal.h"
+
+void
+tm_meta_stream_find_tables(Oid stream, Oid *dead_letters, Oid *log)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT dead_letters::oid, log::oid FROM tidemark_state.stream WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	MetaExecution execution;
+	Datum		values[1] = {ObjectIdGetDatum(stream)};
+
+	*dead_letters = *log = InvalidOid;
+	if (tm_meta_statement_begin(&statement, values, NULL, &execution) > 0)
+	{
+		*dead_letters = tm_meta_get_oid(0, 1);
+		*log = tm_meta_get_oid(0, 2);
+	}
+	tm_meta_statement_end(&execution);
+}
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Make tidemark_state.<prefix><n> with these columns, owned by the stream's
+ * owner, and note it in column of the stream's row.
+ */
+static Oid
+create_side_table(Oid stream, const char *prefix, const char *column,
+				  const char *definition, const char *comment)
+{
+	char	   *name = psprintf("%s%d", prefix, tm_meta_new_object_number());
+	Oid			relid;
+
+	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.%s (%s)",
+							 name, definition));
+	tm_meta_execute(psprintf("COMMENT ON TABLE tidemark_state.%s IS %s", name,
+							 quote_literal_cstr(psprintf(comment,
+														 get_rel_name(stream)))));
+	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s OWNER TO %s", name,
+							 quote_identifier(GetUserNameFromId(relation_owner(stream),
+																false))));
+	relid = get_relname_relid(name, tm_meta_state_schema());
+	tm_meta_execute(psprintf("INSERT INTO tidemark_state.stream (stream, %s) VALUES (%u, %u) "
+							 "ON CONFLICT (stream) DO UPDATE SET %s = excluded.%s",
+							 column, stream, relid, column, column));
+	return relid;
+}
+
+Oid
+tm_meta_stream_ensure_dead_letters(Oid stream)
+{
+	Oid			dead_letters;
+	Oid			log;
+
+	tm_meta_stream_find_tables(stream, &dead_letters, &log);
+	if (OidIsValid(dead_letters))
+		return dead_letters;
+	return create_side_table(stream, "dead_", "dead_letters",
+							 "topic text NOT NULL, partition integer NOT NULL, kafka_offset bigint NOT NULL, "
+							 "kafka_timestamp timestamptz, watermark timestamptz, key bytea, value bytea, headers jsonb, "
+							 "stage text NOT NULL, sqlstate text NOT NULL, message text NOT NULL, "
+							 "recorded_at timestamptz NOT NULL, PRIMARY KEY (partition, kafka_offset, stage)",
+							 "dead letters of stream %s");
+}
+
+Oid
+tm_meta_stream_ensure_log(Oid stream)
+{
+	Oid			dead_letters;
+	Oid			log;
+
+	tm_meta_stream_find_tables(stream, &dead_letters, &log);
+	if (OidIsValid(log))
+		return log;
+	return create_side_table(stream, "log_", "log",
+							 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
+							 "kafka_timestamp timestamptz, key bytea, value bytea, headers jsonb, "
+							 "PRIMARY KEY (partition, kafka_offset)",
+							 "kept messages of manual stream %s");
+}
+
+void
+tm_meta_stream_delete(Oid stream)
+{
+	static MetaStatement statement = {
+		.sql = "DELETE FROM tidemark_state.stream WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Oid			tables[2];
+
+	tm_meta_stream_find_tables(stream, &tables[0], &tables[1]);
+	tm_meta_statement_run(&statement, (Datum[]) {ObjectIdGetDatum(stream)}, NULL);
+	for (int i = 0; i < 2; i++)
+	{
+		char	   *name = OidIsValid(tables[i]) ? get_rel_name(tables[i]) : NULL;
+
+		if (name != NULL)
+			tm_meta_execute(psprintf("DROP TABLE tidemark_state.%s CASCADE",
+									 quote_identifier(name)));
+	}
+}

@@ -140,6 +140,9 @@ if [ -n "${MEMCHECK:-}" ]; then
     fi
 fi
 
+if [ ${#names[@]} != 0 ] && [ $((passed + failed)) = 0 ]; then
+    count FAIL "${names[*]}" '(no such test)'
+fi
 if [ "$failed" = 0 ]; then rm -rf "$work"; else echo "kept: $work"; fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -32,7 +32,7 @@ foreach my $file (@ARGV)
 		complain("$file:$.: $room/ (rank $rank{$room}) includes $to/ (rank $rank{$to})")
 		  if $rank{$to} >= $rank{$room};
 		complain("$file:$.: \"$to/$header\" is not the door of $to/")
-		  if $header ne "$to.h" && !($to eq 'ingest' && $room eq '');
+		  if $header ne "$to.h";
 	}
 }
 exit $bad;

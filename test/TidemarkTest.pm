@@ -41,7 +41,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node wait_until fault skip_without_faults
-  skip_without_kafka brokers new_topic kafka produce_lines
+  skip_without_kafka skip_without_java brokers new_topic kafka produce_lines
   start_own_broker own_broker);
 
 my $kafka_folder = abs_path(dirname(__FILE__)) . '/kafka';
@@ -125,15 +125,24 @@ sub skip_without_faults
 	return;
 }
 
-=head2 skip_without_kafka(), brokers()
+=head2 skip_without_kafka(), skip_without_java(), brokers()
 
-Skip the test when the run has no broker; the bootstrap list in use.
+Skip the test when the run has no broker, or cannot start one of its own; the
+bootstrap list in use.
 
 =cut
 
 sub skip_without_kafka
 {
 	plan skip_all => 'KAFKA_BROKERS is not set' unless $ENV{KAFKA_BROKERS};
+	return;
+}
+
+sub skip_without_java
+{
+	skip_without_kafka();
+	plan skip_all => 'no Java or no KAFKA_LIBS here'
+	  unless $ENV{KAFKA_LIBS} && grep { -x "$_/java" } split /:/, $ENV{PATH};
 	return;
 }
 
@@ -205,7 +214,8 @@ sub produce_lines
 =head2 start_own_broker(nodes = 1), own_broker('stop' | 'kill' | 'start', node = 1)
 
 A broker that only this test uses, on ports and in a folder of its own, and
-gone with the test; brokers(), kafka() and the rest then mean this one.
+gone with the test; brokers(), kafka() and the rest then mean this one.  Begin
+such a test with skip_without_java().
 
 =cut
 

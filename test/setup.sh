@@ -7,7 +7,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/tidemark
 
 # The server to build for: $PG_CONFIG, or else the one that the distribution has.
-: "${PG_MAJOR:=$(. /etc/os-release && case $VERSION_ID in 13) echo 17 ;; *) echo 15 ;; esac)}"
+: "${PG_MAJOR:=$(. /etc/os-release && case ${VERSION_ID:-} in 13) echo 17 ;; *) echo 15 ;; esac)}"
 own_server_package=${PG_CONFIG:+none}
 : "${PG_CONFIG:=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}"
 export PG_CONFIG
@@ -111,4 +111,37 @@ build_private() {
     private_server "$dir/server"
     make -s -C "$dir/src" clean PG_CONFIG="$PG_CONFIG" > /dev/null
     make -s -C "$dir/src" -j"$(nproc)" install PG_CONFIG="$PG_CONFIG" "$@"
+}
+
+# start_broker DIR: a broker with its data in DIR; sets $KAFKA_BROKERS.
+start_broker() {
+    local port
+    port=$("$top/test/kafka/kafka.sh" port)
+    KAFKA_BROKERS=$(KAFKA_DIR=$1 KAFKA_PORT=$port "$top/test/kafka/kafka.sh" up)
+    export KAFKA_BROKERS
+}
+stop_broker() { KAFKA_DIR=$1 "$top/test/kafka/kafka.sh" down; }
+
+# start_cluster DIR [SETTING=VALUE...]: a PostgreSQL cluster in DIR/data, with
+# the library preloaded, reached through the socket in DIR alone; sets $PGHOST,
+# $PGPORT, $PGUSER, $PGDATABASE.
+start_cluster() {
+    local dir=$1 s bin
+    shift
+    bin=$("$PG_CONFIG" --bindir)
+    as_server_user mkdir -p "$dir/data"
+    as_server_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -N > "$dir/initdb.log"
+    {
+        echo "shared_preload_libraries = 'tidemark'"
+        echo "listen_addresses = ''"
+        echo "unix_socket_directories = '$dir'"
+        for s in "$@"; do echo "${s%%=*} = '${s#*=}'"; done
+    } >> "$dir/data/postgresql.conf"
+    as_server_user "$bin/pg_ctl" -s -w -D "$dir/data" -l "$dir/postgresql.log" start > /dev/null ||
+        { tail -n 20 "$dir/postgresql.log"; return 1; }
+    export PGHOST=$dir PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+}
+stop_cluster() {
+    [ ! -e "$1/data/postmaster.pid" ] ||
+        as_server_user "$("$PG_CONFIG" --bindir)/pg_ctl" -s -w -m immediate -D "$1/data" stop
 }

@@ -30,6 +30,7 @@ typedef struct Options
 	bool		bids_only;
 	const char *brokers;
 	const char *topic;
+	bool		create;
 	int			partitions;
 	const char *compression;
 	const char *acks;
@@ -112,6 +113,39 @@ open_producer(void)
 	producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
 	if (producer == NULL)
 		fail(options.brokers, why);
+}
+
+/* Create the topic; one that is there already will do. */
+static void
+create_topic(void)
+{
+	char		why[512];
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(producer);
+	rd_kafka_NewTopic_t *topic;
+	rd_kafka_event_t *event;
+	rd_kafka_resp_err_t error;
+
+	topic = rd_kafka_NewTopic_new(options.topic, options.partitions, -1, why, sizeof(why));
+	if (topic == NULL)
+		fail(options.topic, why);
+	rd_kafka_CreateTopics(producer, &topic, 1, NULL, queue);
+	event = rd_kafka_queue_poll(queue, 60000);
+	if (event == NULL)
+		fail(options.brokers, "no answer");
+	error = rd_kafka_event_error(event);
+	if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		size_t		n;
+		const rd_kafka_topic_result_t **results;
+
+		results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+		error = rd_kafka_topic_result_error(results[0]);
+	}
+	if (error != RD_KAFKA_RESP_ERR_NO_ERROR && error != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+		fail(options.topic, rd_kafka_err2str(error));
+	rd_kafka_event_destroy(event);
+	rd_kafka_NewTopic_destroy(topic);
+	rd_kafka_queue_destroy(queue);
 }
 
 static void
@@ -293,7 +327,7 @@ static const char usage[] =
 "  --limit N                 at most N lines\n"
 "  --pace N                  bids at N per second, event time is now; endless\n"
 "                            unless --limit is given\n"
-"  --topic T                 bids to this Kafka topic\n"
+"  --topic T --create        bids to this Kafka topic; create it if need be\n"
 "  --brokers LIST --partitions N --compression C --acks A\n"
 "                            127.0.0.1:9092, 4, none, all\n";
 
@@ -305,7 +339,7 @@ parse_options(int argc, char **argv)
 		{"rate", 1, 0, 'r'}, {"base-time", 1, 0, 't'}, {"ooo", 1, 0, 'o'},
 		{"late-prob", 1, 0, 'p'}, {"late-ms", 1, 0, 'm'}, {"bids", 0, 0, 'b'},
 		{"limit", 1, 0, 'l'}, {"pace", 1, 0, 'P'}, {"topic", 1, 0, 'T'},
-		{"brokers", 1, 0, 'B'}, {"partitions", 1, 0, 'n'},
+		{"create", 0, 0, 'C'}, {"brokers", 1, 0, 'B'}, {"partitions", 1, 0, 'n'},
 		{"compression", 1, 0, 'c'}, {"acks", 1, 0, 'a'}, {0}
 	};
 	int			c;
@@ -350,6 +384,9 @@ parse_options(int argc, char **argv)
 			case 'T':
 				options.topic = optarg;
 				break;
+			case 'C':
+				options.create = true;
+				break;
 			case 'B':
 				options.brokers = optarg;
 				break;
@@ -373,6 +410,8 @@ parse_options(int argc, char **argv)
 		fputs(usage, stderr);
 		exit(2);
 	}
+	if (options.topic == NULL)
+		options.create = false;
 	if (options.topic != NULL || options.pace > 0)
 		options.bids_only = true;
 }
@@ -386,6 +425,8 @@ main(int argc, char **argv)
 	nexmark_init(&nexmark);
 	if (options.topic != NULL)
 		open_producer();
+	if (options.create)
+		create_topic();
 	if (options.pace > 0)
 		run_paced();
 	else

@@ -39,7 +39,7 @@ get() {
     local part=$KAFKA_LIBS.$$ try
     mkdir -p "$(dirname "$KAFKA_LIBS")"
     for try in 1 2 3; do
-        ! mvn -q -B -f "$here/kafka-pom.xml" dependency:copy-dependencies \
+        ! mvn -q -B -Dstyle.color=never -f "$here/kafka-pom.xml" dependency:copy-dependencies \
             -DoutputDirectory="$part" || break
         [ "$try" != 3 ] || return 1
     done

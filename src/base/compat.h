@@ -8,10 +8,18 @@
 #ifndef TM_COMPAT_H
 #define TM_COMPAT_H
 
+#include "access/genam.h"
+#include "access/tableam.h"
 #include "access/tupdesc.h"
+#include "catalog/pg_tablespace.h"
+#include "executor/execdesc.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/wait_event.h"
 
@@ -92,6 +100,113 @@ tm_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
 								   NIL,
 #endif
 								   fdw_private);
+}
+
+/*
+ * 18 gives grouping expressions a range table entry of their own: undo it, so
+ * that a query looks the same on every version.
+ */
+static inline void
+tm_flatten_groups(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	if (query->hasGroupRTE)
+	{
+		query->targetList = (List *)
+			flatten_group_exprs(NULL, query, (Node *) query->targetList);
+		query->havingQual =
+			flatten_group_exprs(NULL, query, query->havingQual);
+		query->rtable = list_truncate(query->rtable,
+									  list_length(query->rtable) - 1);
+		query->hasGroupRTE = false;
+	}
+#endif
+}
+
+static inline Node *
+tm_flatten_join_alias_vars(Query *query, Node *node)
+{
+#if PG_VERSION_NUM >= 160000
+	return flatten_join_alias_vars(NULL, query, node);
+#else
+	return flatten_join_alias_vars(query, node);
+#endif
+}
+
+/* Major version, for stamps of state formats. */
+static inline int
+tm_server_major(void)
+{
+	return PG_VERSION_NUM / 10000;
+}
+
+static inline AclResult
+tm_object_aclcheck_tablespace(Oid tablespace, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(TableSpaceRelationId, tablespace, roleid, ACL_CREATE);
+#else
+	return pg_tablespace_aclcheck(tablespace, roleid, ACL_CREATE);
+#endif
+}
+
+/* May the current user do to the relations of a query what it does? */
+static inline void
+tm_check_query_permissions(Query *query)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
+#else
+	(void) ExecCheckRTPerms(query->rtable, true);
+#endif
+}
+
+/* Update a row; *update_indexes: do all indexes need a new entry? */
+static inline TM_Result
+tm_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
+					  CommandId cid, Snapshot snapshot, bool *update_indexes)
+{
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
+								true, &failure, &lockmode, &which);
+	*update_indexes = which != TU_None;
+#else
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
+								true, &failure, &lockmode, update_indexes);
+#endif
+	return result;
+}
+
+/* Index entries for a new row version; a duplicate key is an error. */
+static inline void
+tm_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false);
+#else
+	(void) ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+static inline IndexScanDesc
+tm_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline QueryDesc *
+tm_create_query_desc(PlannedStmt *plan, const char *text, Snapshot snapshot, DestReceiver *dest)
+{
+	return CreateQueryDesc(plan, text, snapshot, InvalidSnapshot, dest, NULL, NULL, 0);
 }
 
 #endif							/* TM_COMPAT_H */

@@ -1,0 +1,161 @@
+/*
+ * view.h
+ *	  Door of the view room: what a continuous view is.
+ *
+ * A continuous view is an ordinary query over one growing source, kept as
+ *
+ *	q_<n>	a view: the user's query, unchanged, over the real source;
+ *	s_<n>	the state table: one row per group, key columns g1.. and one column
+ *			per distinct aggregate state a1..; unique over the keys;
+ *	v		the plain view users see: finalises the states of s_<n>.
+ *
+ * q_<n> and s_<n> live in schema tidemark_state.  Everything else is derived
+ * from the query of q_<n> whenever it is needed, as a ViewSpec: so nothing
+ * derived can be out of date after ALTER, RENAME, dump or restore.
+ */
+#ifndef TM_VIEW_H
+#define TM_VIEW_H
+
+#include "nodes/bitmapset.h"
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
+#include "parser/parse_node.h"
+#include "tcop/utility.h"
+
+#include "meta/meta.h"
+
+/* A group key. */
+typedef struct ViewKey
+{
+	Expr	   *expr;			/* over the query's range table */
+	Index		sortgroupref;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	/*
+	 * window_end of a tumble() whose window_start is a key too: a function of
+	 * it, neither stored nor grouped by.  end_of is that key's index.
+	 */
+	int			end_of;			/* -1 = an ordinary, stored key */
+	List	   *window_args;	/* for end_of >= 0: size [, timezone] */
+	AttrNumber	attno;			/* column of the state table, 0 if derived */
+} ViewKey;
+
+/* A state: the transition value of one or more aggregates. */
+typedef struct ViewState
+{
+	Aggref	   *aggref;			/* plain, as in the query */
+	Oid			transtype;		/* resolved transition type */
+	Oid			type;			/* of the column: transtype, or aggstate for internal */
+	Oid			collation;
+	AttrNumber	attno;
+} ViewState;
+
+typedef struct ViewSpec
+{
+	Query	   *query;			/* the user's query, group expressions flattened */
+	Index		source_rti;
+	Oid			source;
+	bool		source_is_stream;
+	ViewKey    *keys;
+	int			nkeys;
+	ViewState  *states;
+	int			nstates;
+	int			nstored_keys;	/* at least 1: a view without keys has a constant one */
+	bool		no_keys;
+	Bitmapset  *needed;			/* source attributes, as Bitmapset of Vars */
+	List	   *other_tables;	/* OIDs of the ordinary tables it joins */
+} ViewSpec;
+
+/* ---- view_analyze.c ---- */
+
+/*
+ * Understand a query, or say by one error what is not supported, with its
+ * position (0A000).  source_text: the text that locations in the query refer
+ * to, or NULL.  view_owner: for privileges and row security.
+ */
+extern ViewSpec *tm_view_analyze(const Query *query, const char *source_text,
+								 Oid view_owner);
+
+/* The spec of an existing view, from its query view. */
+extern ViewSpec *tm_view_load_spec(const MetaView *view);
+/* The query behind a (plain) view: a copy. */
+extern Query *tm_view_get_query(Oid view);
+
+/* ---- view_rewrite.c ---- */
+
+/*
+ * The query that turns the rows of a batch into partial states: one row per
+ * group of the batch, stored keys first, then states.  Its source is the
+ * range table function tidemark_state.batch_rows(), at spec->source_rti, with
+ * the columns of the source relation; its Aggrefs are partial already
+ * (AGGSPLIT_INITIAL_SERIAL), so it can be planned only by tm_maintain_plan().
+ * over_source: keep the source relation itself, for its history.
+ */
+extern Query *tm_view_delta_query(const ViewSpec *spec, bool over_source);
+
+/* The visible query: SELECT .. FROM s_<n>, with the check of is_populated. */
+extern Query *tm_view_visible_query(const ViewSpec *spec, Oid state_table);
+
+/*
+ * The two sides of verify(): the view's own query (batch) and the visible one
+ * (kept), each with the stored keys as first columns k1.., then the user's
+ * columns.
+ */
+extern Query *tm_view_batch_query(const ViewSpec *spec);
+extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
+
+/*
+ * Is output column i (0-based among the user's columns) computed from an
+ * aggregate whose state is made of floats?  Relative tolerance, 0 = exact.
+ */
+extern double tm_view_column_tolerance(const ViewSpec *spec, int column);
+
+/* Column definitions of the state table, and its key columns, as SQL. */
+extern char *tm_view_state_columns(const ViewSpec *spec);
+extern char *tm_view_state_keys(const ViewSpec *spec);
+/* What the states are today: one text per state, compared before each use. */
+extern List *tm_view_state_stamps(const ViewSpec *spec);
+
+/* ---- view_settings.c: session settings stored with a view ---- */
+
+extern List *tm_view_capture_settings(void);
+/* Apply them until AtEOXact_GUC(false, level). */
+extern int	tm_view_push_settings(const MetaView *view);
+
+/* ---- view_ddl.c: statements, called by the ProcessUtility hook ---- */
+
+/*
+ * Called after a view's objects were made, to fill it; and for statements
+ * that need the engine.  Set once at load by the layer above (arrows point
+ * down).
+ */
+typedef struct ViewEngine
+{
+	/* a new view: take the history in (with_data), or leave it paused */
+	void		(*populate) (const MetaView *view, bool with_data);
+	/* REFRESH MATERIALIZED VIEW */
+	void		(*refresh) (const MetaView *view);
+	/* objects were dropped: forget ingests that fed only this view, ... */
+	void		(*forget) (const MetaView *view);
+} ViewEngine;
+
+extern void tm_view_set_engine(const ViewEngine *engine);
+
+/*
+ * If the statement concerns a continuous view, execute or rewrite it.  True:
+ * done, core must not see it.  *pstmt may be replaced by a rewritten copy.
+ */
+extern bool tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
+									ProcessUtilityContext context, ParamListInfo params,
+									QueryCompletion *qc);
+
+/* A relation of it was dropped: drop the rest (view_drop.c). */
+extern void tm_view_drop(const MetaView *view);
+
+/* Refuse DML on sources and states: called at executor start. */
+extern void tm_view_check_writes(PlannedStmt *plan);
+/* Let this process write sources and states while set. */
+extern bool tm_view_set_writer(bool writer);
+
+#endif							/* TM_VIEW_H */

@@ -1,0 +1,438 @@
+/*
+ * view_alter.c
+ *	  Statements that name a continuous view as a materialized view, or the
+ *	  relations behind it.
+ *
+ * To PostgreSQL the visible view is a plain view.  A statement in its
+ * MATERIALIZED VIEW form is changed into the VIEW form before core checks the
+ * relation's kind; what must happen to q_<n> and s_<n> as well is done beside
+ * it.  The statement is copied first: plpgsql runs the same tree twice.
+ *
+ * Runs in: backends, from the utility hook.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "base/compat.h"
+#include "view/view_internal.h"
+
+/* The continuous view that a RangeVar names, or NULL. */
+static MetaView *
+find_view(RangeVar *rel)
+{
+	Oid			relid = RangeVarGetRelid(rel, NoLock, true);
+
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_VIEW)
+		return NULL;
+	return tm_meta_view_find(relid);
+}
+
+static MetaView *
+find_view_by_name(List *name)
+{
+	return find_view(makeRangeVarFromNameList(name));
+}
+
+static void
+require_owner(const MetaView *view)
+{
+	if (!object_ownercheck(RelationRelationId, view->view, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(view->view));
+}
+
+/* DROP MATERIALIZED VIEW a, b: all continuous, or none. */
+static void
+alter_drop(DropStmt *stmt)
+{
+	int			continuous = 0;
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_MATVIEW)
+		return;
+	foreach(lc, stmt->objects)
+		if (find_view_by_name(lfirst(lc)) != NULL)
+			continuous++;
+	if (continuous == 0)
+		return;
+	if (continuous < list_length(stmt->objects))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot drop continuous views and other relations in one statement"),
+				 errhint("Use one DROP MATERIALIZED VIEW for each kind.")));
+	stmt->removeType = OBJECT_VIEW;
+}
+
+/* The name an output column of the view has, in q_<n>. */
+static void
+rename_query_column(const MetaView *view, const char *from, const char *to)
+{
+	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.%s RENAME COLUMN %s TO %s",
+							 quote_identifier(get_rel_name(view->query_view)),
+							 quote_identifier(from), quote_identifier(to)));
+}
+
+static void
+alter_rename(RenameStmt *stmt)
+{
+	MetaView   *view;
+
+	if (stmt->relation == NULL || (view = find_view(stmt->relation)) == NULL)
+		return;
+	if (stmt->renameType == OBJECT_MATVIEW)
+		stmt->renameType = OBJECT_VIEW;
+	else if (stmt->renameType == OBJECT_COLUMN)
+	{
+		stmt->relationType = OBJECT_VIEW;
+		require_owner(view);
+		rename_query_column(view, stmt->subname, stmt->newname);
+	}
+}
+
+static void
+change_owner(const MetaView *view, const RoleSpec *role)
+{
+	const char *owner = quote_identifier(GetUserNameFromId(get_rolespec_oid(role, false), false));
+
+	require_owner(view);
+	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.%s OWNER TO %s",
+							 quote_identifier(get_rel_name(view->query_view)), owner));
+	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s OWNER TO %s",
+							 quote_identifier(get_rel_name(view->state_table)), owner));
+}
+
+static void
+refuse_set_options(const List *options)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"%s%s\" of a continuous view cannot be changed",
+						tm_view_is_tidemark_option(def) ? "tidemark." : "", def->defname),
+				 errhint("Create a new view with the option, then rename both.")));
+	}
+}
+
+static void
+alter_table(AlterTableStmt *stmt)
+{
+	MetaView   *view;
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_MATVIEW && stmt->objtype != OBJECT_VIEW &&
+		stmt->objtype != OBJECT_TABLE)
+		return;
+	view = find_view(stmt->relation);
+	if (view == NULL)
+		return;
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		switch (cmd->subtype)
+		{
+			case AT_ChangeOwner:
+				change_owner(view, cmd->newowner);
+				break;
+			case AT_SetRelOptions:
+			case AT_ResetRelOptions:
+			case AT_ReplaceRelOptions:
+				refuse_set_options((List *) cmd->def);
+				break;
+			default:
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("this ALTER is not supported for a continuous view")));
+		}
+	}
+	stmt->objtype = OBJECT_VIEW;
+}
+
+/*
+ * An index on a view is one on its state table; only group keys are stored as
+ * readers see them.
+ */
+static void
+map_index_columns(const MetaView *view, List *columns)
+{
+	Query	   *visible = tm_view_get_query(view->view);
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		IndexElem  *elem = lfirst(lc);
+		ListCell   *tc;
+		bool		found = false;
+
+		if (elem->name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("index on an expression is not supported for a continuous view"),
+					 errhint("Group by the expression and index its column.")));
+		foreach(tc, visible->targetList)
+		{
+			TargetEntry *tle = lfirst(tc);
+			AttrNumber	attno;
+
+			if (tle->resjunk || strcmp(tle->resname, elem->name) != 0)
+				continue;
+			found = true;
+			attno = IsA(tle->expr, Var) ? ((Var *) tle->expr)->varattno : InvalidAttrNumber;
+			if (attno == InvalidAttrNumber ||
+				get_attname(view->state_table, attno, false)[0] != 'g')
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("column \"%s\" of continuous view \"%s\" is not a stored group key",
+								elem->name, get_rel_name(view->view)),
+						 errdetail("An index on an aggregate would make every update of a group more expensive."),
+						 errhint("Columns of GROUP BY can be indexed, except window_end.")));
+			elem->name = get_attname(view->state_table, attno, false);
+		}
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" does not exist", elem->name)));
+	}
+}
+
+static void
+alter_index(IndexStmt *stmt)
+{
+	MetaView   *view = stmt->relation ? find_view(stmt->relation) : NULL;
+
+	if (view == NULL)
+		return;
+	require_owner(view);
+	if (stmt->unique || stmt->whereClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("unique and partial indexes are not supported for a continuous view")));
+	map_index_columns(view, stmt->indexParams);
+	map_index_columns(view, stmt->indexIncludingParams);
+	stmt->relation = makeRangeVar(pstrdup("tidemark_state"), get_rel_name(view->state_table), -1);
+}
+
+/* CREATE OR REPLACE VIEW must not take a continuous view away from its state. */
+static void
+check_replace(ViewStmt *stmt)
+{
+	if (stmt->replace && find_view(stmt->view) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot replace continuous view \"%s\"", stmt->view->relname),
+				 errhint("Create a new view, then rename both in one transaction.")));
+}
+
+/* Statements that would change q_<n> or s_<n> directly. */
+static void
+check_internal(RangeVar *rel)
+{
+	Oid			relid;
+	MetaView   *view;
+
+	if (rel == NULL || superuser())
+		return;
+	relid = RangeVarGetRelid(rel, NoLock, true);
+	if (!OidIsValid(relid) || get_rel_namespace(relid) != tm_meta_state_schema())
+		return;
+	view = tm_meta_view_find_by_any(relid);
+	if (view == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("relation \"%s\" is part of continuous view \"%s\"",
+					rel->relname, get_rel_name(view->view)),
+			 errhint("Change or drop the view instead.")));
+}
+
+static void
+check_internals(Node *stmt)
+{
+	ListCell   *lc;
+
+	switch (nodeTag(stmt))
+	{
+		case T_DropStmt:
+			if (((DropStmt *) stmt)->removeType == OBJECT_TABLE ||
+				((DropStmt *) stmt)->removeType == OBJECT_VIEW)
+				foreach(lc, ((DropStmt *) stmt)->objects)
+					check_internal(makeRangeVarFromNameList(lfirst(lc)));
+			break;
+		case T_TruncateStmt:
+			foreach(lc, ((TruncateStmt *) stmt)->relations)
+				check_internal(lfirst(lc));
+			break;
+		case T_AlterTableStmt:
+			check_internal(((AlterTableStmt *) stmt)->relation);
+			break;
+		case T_RenameStmt:
+			check_internal(((RenameStmt *) stmt)->relation);
+			break;
+		case T_AlterObjectSchemaStmt:
+			check_internal(((AlterObjectSchemaStmt *) stmt)->relation);
+			break;
+		default:
+			break;
+	}
+}
+
+/* COPY t FROM does not pass the executor. */
+static void
+check_copy(CopyStmt *stmt)
+{
+	Oid			relid;
+
+	if (!stmt->is_from || stmt->relation == NULL)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (OidIsValid(relid))
+		tm_view_check_write(relid);
+}
+
+/*
+ * DROP of a source without CASCADE: name the view, not the query view behind
+ * it, which core would name.
+ */
+static void
+check_drop_source(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->behavior == DROP_CASCADE ||
+		(stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_FOREIGN_TABLE))
+		return;
+	foreach(lc, stmt->objects)
+	{
+		Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true);
+		List	   *views;
+
+		if (!OidIsValid(relid) || !tm_meta_view_is_source(relid))
+			continue;
+		views = tm_meta_view_list(relid);
+		if (views != NIL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop \"%s\" because other objects depend on it", get_rel_name(relid)),
+					 errdetail("Continuous view \"%s\" reads it.",
+							   get_rel_name(((MetaView *) linitial(views))->view)),
+					 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
+	}
+}
+
+static bool
+process_refresh(RefreshMatViewStmt *stmt)
+{
+	MetaView   *view = find_view(stmt->relation);
+
+	if (view == NULL)
+		return false;
+	require_owner(view);
+	if (stmt->skipData)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("REFRESH ... WITH NO DATA is not supported for a continuous view"),
+				 errhint("Use tidemark.pause() to stop it.")));
+	tm_view_get_engine()->refresh(view);
+	return true;
+}
+
+/* Statements that become another statement, on the copy. */
+static void
+rewrite_statement(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_DropStmt:
+			check_drop_source((DropStmt *) stmt);
+			alter_drop((DropStmt *) stmt);
+			break;
+		case T_RenameStmt:
+			alter_rename((RenameStmt *) stmt);
+			break;
+		case T_AlterTableStmt:
+			alter_table((AlterTableStmt *) stmt);
+			break;
+		case T_AlterObjectSchemaStmt:
+			if (((AlterObjectSchemaStmt *) stmt)->objectType == OBJECT_MATVIEW &&
+				find_view(((AlterObjectSchemaStmt *) stmt)->relation) != NULL)
+				((AlterObjectSchemaStmt *) stmt)->objectType = OBJECT_VIEW;
+			break;
+		case T_CommentStmt:
+			if (((CommentStmt *) stmt)->objtype == OBJECT_MATVIEW &&
+				find_view_by_name((List *) ((CommentStmt *) stmt)->object) != NULL)
+				((CommentStmt *) stmt)->objtype = OBJECT_VIEW;
+			break;
+		case T_IndexStmt:
+			alter_index((IndexStmt *) stmt);
+			break;
+		default:
+			break;
+	}
+}
+
+static bool
+is_interesting(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_CreateTableAsStmt:
+			return tm_view_wants_create((CreateTableAsStmt *) stmt);
+		case T_DropStmt:
+		case T_RenameStmt:
+		case T_AlterTableStmt:
+		case T_AlterObjectSchemaStmt:
+		case T_CommentStmt:
+		case T_IndexStmt:
+		case T_ViewStmt:
+		case T_CopyStmt:
+		case T_TruncateStmt:
+		case T_RefreshMatViewStmt:
+			return IsTransactionState() && tm_meta_is_installed();
+		default:
+			return false;
+	}
+}
+
+bool
+tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
+						ProcessUtilityContext context, ParamListInfo params,
+						QueryCompletion *qc)
+{
+	Node	   *stmt = (*pstmt)->utilityStmt;
+
+	if (!is_interesting(stmt))
+		return false;
+	check_internals(stmt);
+	switch (nodeTag(stmt))
+	{
+		case T_CreateTableAsStmt:
+			tm_view_create(copyObject((CreateTableAsStmt *) stmt), query_string);
+			return true;
+		case T_RefreshMatViewStmt:
+			return process_refresh((RefreshMatViewStmt *) stmt);
+		case T_ViewStmt:
+			check_replace((ViewStmt *) stmt);
+			return false;
+		case T_CopyStmt:
+			check_copy((CopyStmt *) stmt);
+			return false;
+		default:
+			break;
+	}
+	*pstmt = copyObject(*pstmt);
+	rewrite_statement((*pstmt)->utilityStmt);
+	return false;
+}

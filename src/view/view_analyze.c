@@ -1,0 +1,527 @@
+/*
+ * view_analyze.c
+ *	  Query -> ViewSpec, or one message per unsupported shape.
+ *
+ * What a view may be: SELECT of group keys and aggregates, of any expressions
+ * over them, FROM one source joined with ordinary tables, WHERE, GROUP BY,
+ * HAVING.  Everything else is refused here, at CREATE, so that no later stage
+ * can be wrong about it.  The same function runs when a view is loaded: the
+ * spec of a view is always derived from its query, never stored.
+ *
+ * Runs in: backends at CREATE, and wherever a view is maintained or verified.
+ * Memory: the spec lives in the caller's context.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parse_agg.h"
+#include "parser/parse_node.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "stream/stream.h"
+#include "view/view_internal.h"
+
+#define ANY_VALUE_OID 6291		/* any_value(), new in 16 */
+
+/* Clauses that a view does not have, each with what to do instead. */
+static void
+check_shape(const Query *query, ParseState *pstate)
+{
+	if (query->commandType != CMD_SELECT || query->utilityStmt != NULL)
+		tm_view_refuse(pstate, -1, "this statement is", NULL);
+	if (query->setOperations != NULL)
+		tm_view_refuse(pstate, -1, "UNION, INTERSECT and EXCEPT are",
+					   "Define one view per branch.");
+	if (query->cteList != NIL)
+		tm_view_refuse(pstate, ((CommonTableExpr *) linitial(query->cteList))->location,
+					   "WITH is", "Write the query in one level.");
+	if (query->hasWindowFuncs)
+		tm_view_refuse(pstate, -1, "an OVER clause is",
+					   "Use it in the query that reads the view.");
+	if (query->groupingSets != NIL)
+		tm_view_refuse(pstate, exprLocation(linitial(query->groupingSets)),
+					   "GROUPING SETS, CUBE and ROLLUP are",
+					   "Group by all columns and roll up when the view is read.");
+	if (query->distinctClause != NIL)
+		tm_view_refuse(pstate, -1, "SELECT DISTINCT is",
+					   "Use GROUP BY.");
+	if (query->sortClause != NIL)
+		tm_view_refuse(pstate, -1, "ORDER BY is",
+					   "Use ORDER BY in the query that reads the view.");
+	if (query->limitCount != NULL || query->limitOffset != NULL)
+		tm_view_refuse(pstate, exprLocation(query->limitCount ? query->limitCount :
+											query->limitOffset),
+					   "LIMIT and OFFSET are",
+					   "Use them in the query that reads the view.");
+	if (query->rowMarks != NIL)
+		tm_view_refuse(pstate, -1, "FOR UPDATE and its relatives are", NULL);
+	if (query->hasTargetSRFs)
+		tm_view_refuse(pstate, -1, "a set-returning function in the select list is",
+					   "Use it in the FROM clause.");
+	if (!query->hasAggs && query->groupClause == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a continuous view needs GROUP BY or an aggregate"),
+				 errhint("To keep the rows themselves, store them with tidemark.start_ingest(stream, into_table => ...) and define a plain view over the table.")));
+}
+
+static bool
+is_order_dependent(Oid aggfnoid)
+{
+	switch (aggfnoid)
+	{
+		case F_ARRAY_AGG_ANYNONARRAY:
+		case F_ARRAY_AGG_ANYARRAY:
+		case F_STRING_AGG_TEXT_TEXT:
+		case F_STRING_AGG_BYTEA_BYTEA:
+		case ANY_VALUE_OID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Refuse what cannot be kept as a state that combines. */
+static void
+check_aggregate(const Aggref *aggref, Form_pg_aggregate form, ParseState *pstate)
+{
+	char	   *name = get_func_name(aggref->aggfnoid);
+
+	if (aggref->aggkind != AGGKIND_NORMAL)
+		tm_view_refuse(pstate, aggref->location,
+					   psprintf("ordered-set aggregate %s is", name),
+					   "Store the rows in a table and compute it when reading.");
+	if (aggref->aggdistinct != NIL)
+		tm_view_refuse(pstate, aggref->location,
+					   psprintf("DISTINCT in aggregate %s is", name),
+					   "Group by the argument too, and count the groups when reading.");
+	if (aggref->aggorder != NIL)
+		tm_view_refuse(pstate, aggref->location,
+					   psprintf("ORDER BY in aggregate %s is", name), NULL);
+	if (is_order_dependent(aggref->aggfnoid))
+		tm_view_refuse(pstate, aggref->location,
+					   psprintf("aggregate %s, whose result depends on the order of rows, is", name),
+					   "Store the rows in a table and aggregate when reading.");
+	if (!OidIsValid(form->aggcombinefn) ||
+		(form->aggtranstype == INTERNALOID &&
+		 (!OidIsValid(form->aggserialfn) || !OidIsValid(form->aggdeserialfn))))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("aggregate %s not supported in a continuous view",
+						format_procedure(aggref->aggfnoid)),
+				 errdetail("It has no combine function, so it cannot be maintained incrementally."),
+				 errhint("A user-defined aggregate needs COMBINEFUNC, and SERIALFUNC and DESERIALFUNC when its state type is internal."),
+				 parser_errposition(pstate, aggref->location)));
+}
+
+bool
+tm_view_same_state(const Aggref *a, const Aggref *b)
+{
+	HeapTuple	ta;
+	HeapTuple	tb;
+	bool		same;
+
+	if (!equal(a->args, b->args) || !equal(a->aggfilter, b->aggfilter) ||
+		a->inputcollid != b->inputcollid || a->aggstar != b->aggstar ||
+		!equal(a->aggargtypes, b->aggargtypes))
+		return false;
+	if (a->aggfnoid == b->aggfnoid)
+		return true;
+	ta = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(a->aggfnoid));
+	tb = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(b->aggfnoid));
+	if (!HeapTupleIsValid(ta) || !HeapTupleIsValid(tb))
+		elog(ERROR, "cache lookup failed for aggregate %u or %u", a->aggfnoid, b->aggfnoid);
+	{
+		Form_pg_aggregate fa = (Form_pg_aggregate) GETSTRUCT(ta);
+		Form_pg_aggregate fb = (Form_pg_aggregate) GETSTRUCT(tb);
+		bool		nulla;
+		bool		nullb;
+		Datum		inita = SysCacheGetAttr(AGGFNOID, ta, Anum_pg_aggregate_agginitval, &nulla);
+		Datum		initb = SysCacheGetAttr(AGGFNOID, tb, Anum_pg_aggregate_agginitval, &nullb);
+
+		same = fa->aggtransfn == fb->aggtransfn &&
+			fa->aggtranstype == fb->aggtranstype &&
+			fa->aggcombinefn == fb->aggcombinefn &&
+			fa->aggserialfn == fb->aggserialfn &&
+			fa->aggdeserialfn == fb->aggdeserialfn &&
+			nulla == nullb &&
+			(nulla || strcmp(TextDatumGetCString(inita), TextDatumGetCString(initb)) == 0) &&
+			!IsPolymorphicType(fa->aggtranstype);
+	}
+	ReleaseSysCache(ta);
+	ReleaseSysCache(tb);
+	return same;
+}
+
+/* Add the state of an aggregate, unless another aggregate has the same one. */
+static void
+add_state(ViewSpec *spec, Aggref *aggref, ParseState *pstate)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggref->aggfnoid));
+	Form_pg_aggregate form;
+	ViewState  *state;
+	Oid			argtypes[FUNC_MAX_ARGS];
+	int			nargs;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u", aggref->aggfnoid);
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	check_aggregate(aggref, form, pstate);
+	for (int i = 0; i < spec->nstates; i++)
+		if (tm_view_same_state(spec->states[i].aggref, aggref))
+		{
+			ReleaseSysCache(tuple);
+			return;
+		}
+	state = &spec->states[spec->nstates++];
+	state->aggref = aggref;
+	nargs = get_aggregate_argtypes(aggref, argtypes);
+	state->transtype = resolve_aggregate_transtype(aggref->aggfnoid, form->aggtranstype,
+												   argtypes, nargs);
+	state->type = state->transtype == INTERNALOID ? tm_meta_aggstate_type() :
+		state->transtype;
+	state->collation = get_typcollation(state->type);
+	ReleaseSysCache(tuple);
+}
+
+typedef struct CollectContext
+{
+	ViewSpec   *spec;
+	ParseState *pstate;
+} CollectContext;
+
+static bool
+collect_aggregates_walker(Node *node, CollectContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		if (((Aggref *) node)->agglevelsup > 0)
+			tm_view_refuse(context->pstate, exprLocation(node), "an aggregate of an outer query is", NULL);
+		add_state(context->spec, (Aggref *) node, context->pstate);
+		return false;
+	}
+	if (IsA(node, GroupingFunc))
+		tm_view_refuse(context->pstate, exprLocation(node), "GROUPING() is", NULL);
+	return expression_tree_walker(node, collect_aggregates_walker, context);
+}
+
+/*
+ * After keys and aggregates are taken out, nothing that needs the rows may be
+ * left in what readers see: no other column, no subquery.
+ */
+static bool
+check_outputs_walker(Node *node, CollectContext *context)
+{
+	if (node == NULL || IsA(node, Aggref))
+		return false;
+	for (int i = 0; i < context->spec->nkeys; i++)
+		if (equal(node, context->spec->keys[i].expr))
+			return false;
+	if (IsA(node, Var))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a column that is neither grouped nor aggregated is not supported in a continuous view"),
+				 errhint("Add the column to GROUP BY."),
+				 parser_errposition(context->pstate, exprLocation(node))));
+	if (IsA(node, SubLink))
+		tm_view_refuse(context->pstate, exprLocation(node),
+					   "a subquery in the select list or in HAVING is",
+					   "Join when the view is read.");
+	return expression_tree_walker(node, check_outputs_walker, context);
+}
+
+/* Does the expression name an output column of tumble(), and which one? */
+static bool
+is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
+				 FuncExpr **call)
+{
+	const Var  *var = (const Var *) expr;
+	RangeTblEntry *rte;
+	RangeTblFunction *function;
+
+	if (!IsA(expr, Var) || var->varlevelsup > 0)
+		return false;
+	rte = rt_fetch(var->varno, query->rtable);
+	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 ||
+		rte->funcordinality)
+		return false;
+	function = linitial(rte->functions);
+	if (!IsA(function->funcexpr, FuncExpr) ||
+		!tm_view_is_tumble(((FuncExpr *) function->funcexpr)->funcid))
+		return false;
+	*rti = var->varno;
+	*attno = var->varattno;
+	*call = (FuncExpr *) function->funcexpr;
+	return true;
+}
+
+/* tumble(ts, size [, origin [, timezone]]): what window_end depends on. */
+static List *
+window_end_args(const FuncExpr *call)
+{
+	List	   *args = list_make1(lsecond(call->args));
+
+	if (list_length(call->args) == 4)
+		args = lappend(args, lfourth(call->args));
+	return args;
+}
+
+/*
+ * window_end beside window_start of the same tumble() call with constant size:
+ * derive it.
+ */
+static void
+find_derived_keys(ViewSpec *spec)
+{
+	for (int i = 0; i < spec->nkeys; i++)
+	{
+		Index		rti;
+		AttrNumber	attno;
+		FuncExpr   *call;
+
+		if (!is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) ||
+			attno != 2)
+			continue;
+		for (int j = 0; j < spec->nkeys; j++)
+		{
+			Index		other_rti;
+			List	   *args = window_end_args(call);
+
+			if (is_tumble_column(spec->query, spec->keys[j].expr, &other_rti, &attno, &call) &&
+				attno == 1 && other_rti == rti &&
+				!contain_var_clause((Node *) args))
+			{
+				spec->keys[i].end_of = j;
+				spec->keys[i].window_args = args;
+			}
+		}
+	}
+}
+
+static void
+add_key(ViewSpec *spec, SortGroupClause *clause, ParseState *pstate)
+{
+	ViewKey    *key = &spec->keys[spec->nkeys++];
+	Node	   *expr = get_sortgroupclause_expr(clause, spec->query->targetList);
+
+	key->expr = (Expr *) expr;
+	key->sortgroupref = clause->tleSortGroupRef;
+	key->type = exprType(expr);
+	key->typmod = exprTypmod(expr);
+	key->collation = exprCollation(expr);
+	key->end_of = -1;
+	if (!OidIsValid(lookup_type_cache(key->type, TYPECACHE_BTREE_OPFAMILY)->btree_opf))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("type %s has no default btree operator class", format_type_be(key->type)),
+				 errhint("Group by an expression of another type."),
+				 parser_errposition(pstate, exprLocation(expr))));
+	if (expression_returns_set(expr))
+		tm_view_refuse(pstate, exprLocation(expr), "a set-returning group key is", NULL);
+}
+
+/* Columns of the state table: stored keys first, then states. */
+static void
+number_columns(ViewSpec *spec)
+{
+	AttrNumber	attno = 0;
+
+	for (int i = 0; i < spec->nkeys; i++)
+		if (spec->keys[i].end_of < 0)
+			spec->keys[i].attno = ++attno;
+	spec->no_keys = attno == 0;
+	if (spec->no_keys)
+		attno = 1;
+	spec->nstored_keys = attno;
+	if (spec->nstored_keys > INDEX_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("a continuous view cannot have more than %d group keys",
+						INDEX_MAX_KEYS)));
+	for (int i = 0; i < spec->nstates; i++)
+		spec->states[i].attno = ++attno;
+}
+
+typedef struct NeededContext
+{
+	Index		rti;
+	int			sublevels_up;
+	Bitmapset  *needed;
+} NeededContext;
+
+/* Attributes of the source, at any query depth. */
+static bool
+needed_walker(Node *node, NeededContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if (var->varno == (int) context->rti && (int) var->varlevelsup == context->sublevels_up)
+			context->needed = bms_add_member(context->needed,
+											 var->varattno - FirstLowInvalidHeapAttributeNumber);
+		return false;
+	}
+	if (IsA(node, Query))
+	{
+		bool		result;
+
+		context->sublevels_up++;
+		result = query_tree_walker((Query *) node, needed_walker, context, 0);
+		context->sublevels_up--;
+		return result;
+	}
+	return expression_tree_walker(node, needed_walker, context);
+}
+
+/*
+ * Which columns of the source does the query read?  Joins keep lists of all
+ * columns of both sides; only what is really used counts, so alias variables
+ * are resolved first.
+ */
+static Bitmapset *
+find_needed(const ViewSpec *spec)
+{
+	NeededContext context = {.rti = spec->source_rti};
+	Query	   *query = copyObject(spec->query);
+	ListCell   *lc;
+
+	query->targetList = (List *) tm_flatten_join_alias_vars(query, (Node *) query->targetList);
+	query->havingQual = tm_flatten_join_alias_vars(query, query->havingQual);
+	query->jointree = (FromExpr *) tm_flatten_join_alias_vars(query, (Node *) query->jointree);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		rte->functions = (List *) tm_flatten_join_alias_vars(query, (Node *) rte->functions);
+		rte->values_lists = (List *) tm_flatten_join_alias_vars(query, (Node *) rte->values_lists);
+		rte->subquery = (Query *) tm_flatten_join_alias_vars(query, (Node *) rte->subquery);
+	}
+	(void) query_tree_walker(query, needed_walker, &context, QTW_IGNORE_JOINALIASES);
+	return context.needed;
+}
+
+/* Columns of the source that a view cannot read. */
+static void
+check_needed(const ViewSpec *spec)
+{
+	int			x = -1;
+
+	while ((x = bms_next_member(spec->needed, x)) >= 0)
+	{
+		AttrNumber	attno = x + FirstLowInvalidHeapAttributeNumber;
+
+		if (attno == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the whole row of \"%s\" is not supported in a continuous view",
+							get_rel_name(spec->source)),
+					 errhint("Name the columns that are needed.")));
+		if (attno < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("system columns are not supported in a continuous view")));
+	}
+	if (spec->source_is_stream)
+	{
+		StreamOptions *options = tm_stream_get_options(spec->source);
+
+		for (int i = 0; i < options->ncolumns; i++)
+		{
+			StreamColumn *column = &options->columns[i];
+
+			if ((column->metadata == STREAM_META_INGEST_TIME ||
+				 column->metadata == STREAM_META_WATERMARK) &&
+				bms_is_member(column->attnum - FirstLowInvalidHeapAttributeNumber, spec->needed))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("column \"%s\" is not supported in a continuous view over a stream",
+								column->name),
+						 errdetail("Its value is not in the log, so the view could not be recomputed."),
+						 errhint("Store the stream in a table with tidemark.start_ingest() and define the view over the table.")));
+		}
+	}
+}
+
+ViewSpec *
+tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner)
+{
+	ViewSpec   *spec = palloc0(sizeof(ViewSpec));
+	ParseState *pstate = make_parsestate(NULL);
+	CollectContext context = {.spec = spec,.pstate = pstate};
+	Query	   *query = copyObject(unconstify(Query *, user_query));
+	List	   *aggregates;
+	ListCell   *lc;
+
+	pstate->p_sourcetext = source_text;
+	spec->query = query;
+	tm_flatten_groups(query);
+	check_shape(query, pstate);
+	tm_view_refuse_functions(query, pstate);
+	tm_view_find_source(spec, pstate, view_owner);
+
+	spec->keys = palloc0(sizeof(ViewKey) * Max(list_length(query->groupClause), 1));
+	foreach(lc, query->groupClause)
+		add_key(spec, lfirst(lc), pstate);
+	find_derived_keys(spec);
+
+	aggregates = pull_var_clause((Node *) list_make2(query->targetList, query->havingQual),
+								 PVC_INCLUDE_AGGREGATES | PVC_RECURSE_PLACEHOLDERS);
+	spec->states = palloc0(sizeof(ViewState) * Max(list_length(aggregates), 1));
+	(void) collect_aggregates_walker((Node *) query->targetList, &context);
+	(void) collect_aggregates_walker(query->havingQual, &context);
+	number_columns(spec);
+	(void) check_outputs_walker((Node *) query->targetList, &context);
+	(void) check_outputs_walker(query->havingQual, &context);
+	spec->needed = find_needed(spec);
+	check_needed(spec);
+	free_parsestate(pstate);
+	return spec;
+}
+
+Query *
+tm_view_get_query(Oid view)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	Query	   *query;
+
+	if (rel->rd_rel->relkind != RELKIND_VIEW)
+		elog(ERROR, "relation \"%s\" is not a view", RelationGetRelationName(rel));
+	query = copyObject(get_view_query(rel));
+	table_close(rel, NoLock);
+	return query;
+}
+
+ViewSpec *
+tm_view_load_spec(const MetaView *view)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view->query_view));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", view->query_view);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return tm_view_analyze(tm_view_get_query(view->query_view), NULL, owner);
+}

@@ -1,0 +1,292 @@
+/*
+ * view_create.c
+ *	  CREATE MATERIALIZED VIEW .. WITH (tidemark.continuous).
+ *
+ * Order: understand the query (or refuse it), make q_<n> and s_<n> as the
+ * extension's owner and give them to the user, make the visible view as the
+ * user, note all in tidemark_state.view, let the engine take the history in.
+ * One transaction; any error undoes everything.
+ *
+ * Runs in: backends, from the utility hook.
+ * Locks: what the engine's populate() takes.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_tablespace.h"
+#include "commands/defrem.h"
+#include "commands/tablespace.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "stream/stream.h"
+#include "view/view_internal.h"
+
+static const ViewEngine *engine = NULL;
+
+void
+tm_view_set_engine(const ViewEngine *new_engine)
+{
+	engine = new_engine;
+}
+
+const ViewEngine *
+tm_view_get_engine(void)
+{
+	return engine;
+}
+
+/* ---- options ---- */
+
+/* Options that later versions will have: known, but not yet accepted. */
+static const char *const future_options[] = {
+	"allowed_lateness", "late", "emit", "retention", "notify"
+};
+
+typedef struct CreateOptions
+{
+	bool		continuous;
+	char	   *start_at;
+	List	   *texts;			/* "name=value" for the catalog */
+} CreateOptions;
+
+static void
+refuse_option(const DefElem *def)
+{
+	for (int i = 0; i < (int) lengthof(future_options); i++)
+		if (strcmp(def->defname, future_options[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("option \"tidemark.%s\" is not supported yet", def->defname)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized option \"tidemark.%s\"", def->defname),
+			 errhint("Options of a continuous view are tidemark.continuous and tidemark.start_at.")));
+}
+
+bool
+tm_view_is_tidemark_option(const DefElem *def)
+{
+	return def->defnamespace != NULL && strcmp(def->defnamespace, "tidemark") == 0;
+}
+
+static void
+parse_options(List *options, CreateOptions *result)
+{
+	ListCell   *lc;
+
+	memset(result, 0, sizeof(*result));
+	foreach(lc, options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (!tm_view_is_tidemark_option(def))
+			continue;
+		if (strcmp(def->defname, "continuous") == 0)
+			result->continuous = defGetBoolean(def);
+		else if (strcmp(def->defname, "start_at") == 0)
+		{
+			result->start_at = defGetString(def);
+			tm_stream_check_start(result->start_at);
+			result->texts = lappend(result->texts, psprintf("start_at=%s", result->start_at));
+		}
+		else
+			refuse_option(def);
+	}
+}
+
+/* Everything of the statement that a continuous view does not take. */
+static void
+check_statement(const IntoClause *into, const CreateOptions *options)
+{
+	ListCell   *lc;
+
+	if (!options->continuous)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options of tidemark need tidemark.continuous"),
+				 errhint("Write WITH (tidemark.continuous, ...).")));
+	foreach(lc, into->options)
+	{
+		DefElem    *def = lfirst(lc);
+
+		if (!tm_view_is_tidemark_option(def))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("storage parameter \"%s\" is not supported for a continuous view",
+							def->defname)));
+	}
+	if (into->rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a continuous view cannot be unlogged or temporary"),
+				 errdetail("Its rows and the offsets they stand for must survive a crash together.")));
+	if (into->accessMethod != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("USING is not supported for a continuous view")));
+}
+
+/* ---- objects ---- */
+
+static char *
+deparse(Query *query)
+{
+	return pg_get_querydef(query, false);
+}
+
+static char *
+column_list(List *names)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, names)
+		appendStringInfo(&buf, "%s%s", buf.len ? ", " : " (",
+						 quote_identifier(strVal(lfirst(lc))));
+	if (buf.len)
+		appendStringInfoChar(&buf, ')');
+	return buf.data;
+}
+
+static char *
+tablespace_clause(const char *name, const char *keyword)
+{
+	if (name == NULL)
+		return "";
+	if (tm_object_aclcheck_tablespace(get_tablespace_oid(name, false), GetUserId()) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLESPACE, name);
+	return psprintf(" %s %s", keyword, quote_identifier(name));
+}
+
+/* q_<n> and s_<n>, made by the extension's owner, given to the user. */
+static void
+create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaView *view)
+{
+	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
+	char	   *index_space = tablespace_clause(into->tableSpaceName, "USING INDEX TABLESPACE");
+	MetaIdentity identity;
+	char	   *columns;
+	char	   *query_text;
+	Oid			schema = tm_meta_state_schema();
+
+	tm_meta_enter(&identity);
+	columns = tm_view_state_columns(spec);
+	query_text = deparse(copyObject(spec->query));
+	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
+							 column_list(into->colNames), query_text));
+	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
+							 "WITH (fillfactor = 50)%s",
+							 number, columns, tm_view_state_keys(spec), index_space, space));
+	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.q_%d OWNER TO %s", number, owner));
+	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.s_%d OWNER TO %s", number, owner));
+	tm_meta_leave(&identity);
+	view->query_view = get_relname_relid(psprintf("q_%d", number), schema);
+	view->state_table = get_relname_relid(psprintf("s_%d", number), schema);
+}
+
+/* The visible view, as the user and with his rights. */
+static void
+create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
+{
+	Oid			schema = RangeVarGetCreationNamespace(into->rel);
+	char	   *name = quote_qualified_identifier(get_namespace_name(schema), into->rel->relname);
+	MetaIdentity identity;
+	char	   *text;
+	int			rc;
+
+	tm_meta_enter(&identity);	/* for its search_path: all names qualified */
+	text = deparse(tm_view_visible_query(spec, view->state_table));
+	tm_meta_leave(&identity);
+	SPI_connect();
+	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name, column_list(into->colNames), text),
+					 false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not create view: %s", SPI_result_code_string(rc));
+	SPI_finish();
+	view->view = get_relname_relid(into->rel->relname, schema);
+}
+
+/* May the user read what the view reads? */
+static void
+check_privileges(const ViewSpec *spec)
+{
+	tm_check_query_permissions(spec->query);
+}
+
+static bool
+already_exists(const CreateTableAsStmt *stmt)
+{
+	RangeVar   *rel = stmt->into->rel;
+	Oid			schema = RangeVarGetCreationNamespace(rel);
+
+	if (!stmt->if_not_exists || !OidIsValid(get_relname_relid(rel->relname, schema)))
+		return false;
+	ereport(NOTICE,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 errmsg("relation \"%s\" already exists, skipping", rel->relname)));
+	return true;
+}
+
+bool
+tm_view_wants_create(const CreateTableAsStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_MATVIEW)
+		return false;
+	foreach(lc, stmt->into->options)
+		if (tm_view_is_tidemark_option(lfirst(lc)))
+			return true;
+	return false;
+}
+
+void
+tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
+{
+	CreateOptions options;
+	ViewSpec   *spec;
+	MetaView	view = {0};
+
+	parse_options(stmt->into->options, &options);
+	check_statement(stmt->into, &options);
+	if (!tm_meta_is_installed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"tidemark\" is not installed in this database"),
+				 errhint("Use CREATE EXTENSION tidemark.")));
+	if (already_exists(stmt))
+		return;
+	spec = tm_view_analyze(castNode(Query, stmt->query), query_string, GetUserId());
+	if (options.start_at != NULL && !spec->source_is_stream)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tidemark.start_at needs a view over a stream"),
+				 errdetail("A view over a table has the rows of the table.")));
+	check_privileges(spec);
+	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
+	create_visible(spec, stmt->into, &view);
+
+	view.source = spec->source;
+	view.state = META_PAUSED;
+	view.own_offsets = spec->source_is_stream;
+	view.since = tm_clock_now();
+	view.start_at = options.start_at;
+	view.options = options.texts;
+	view.settings = tm_view_capture_settings();
+	view.stamps = tm_view_state_stamps(spec);
+	tm_meta_view_insert(&view);
+	CommandCounterIncrement();
+	engine->populate(&view, !stmt->into->skipData);
+}

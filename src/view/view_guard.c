@@ -1,0 +1,94 @@
+/*
+ * view_guard.c
+ *	  Nobody but the engine writes the source or the state of a view.
+ *
+ * The check sits at executor start, where every INSERT, UPDATE, DELETE and
+ * MERGE passes, whatever language it comes from, and where a write to the
+ * visible view (which PostgreSQL rewrites into one to the state table) looks
+ * like what it is.  COPY does not pass there; the utility hook asks.
+ * (Rejected: triggers.  They show in \d, are dumped, and a statement trigger on
+ * a partitioned table does not fire for writes to its partitions.)
+ *
+ * Runs in: every backend.
+ */
+#include "postgres.h"
+
+#include "catalog/partition.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+
+#include "view/view_internal.h"
+
+static bool is_writer = false;
+
+bool
+tm_view_set_writer(bool writer)
+{
+	bool		before = is_writer;
+
+	is_writer = writer;
+	return before;
+}
+
+static const char *
+visible_name(Oid state_table)
+{
+	MetaView   *view = tm_meta_view_find_by_state(state_table);
+
+	return view ? get_rel_name(view->view) : get_rel_name(state_table);
+}
+
+/* The table itself or a table it is a partition of is a source. */
+static Oid
+find_source(Oid relid)
+{
+	ListCell   *lc;
+	Oid			source = InvalidOid;
+	List	   *ancestors;
+
+	if (tm_meta_view_is_source(relid))
+		return relid;
+	if (!get_rel_relispartition(relid))
+		return InvalidOid;
+	ancestors = get_partition_ancestors(relid);
+	foreach(lc, ancestors)
+		if (tm_meta_view_is_source(lfirst_oid(lc)))
+			source = lfirst_oid(lc);
+	list_free(ancestors);
+	return source;
+}
+
+void
+tm_view_check_write(Oid relid)
+{
+	Oid			source;
+
+	if (is_writer)
+		return;
+	if (tm_meta_view_is_state(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot change continuous view \"%s\"", visible_name(relid)),
+				 errdetail("Its rows are maintained from its source.")));
+	source = find_source(relid);
+	if (OidIsValid(source))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot change table \"%s\" because a continuous view reads it",
+						get_rel_name(source)),
+				 errdetail("Only its ingest may write it, or the view would differ from its query."),
+				 errhint("Old rows may be removed by dropping, detaching or truncating partitions of the table.")));
+}
+
+void
+tm_view_check_writes(PlannedStmt *plan)
+{
+	ListCell   *lc;
+
+	if (is_writer)
+		return;
+	foreach(lc, plan->resultRelations)
+		tm_view_check_write(rt_fetch(lfirst_int(lc), plan->rtable)->relid);
+}

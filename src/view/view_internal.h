@@ -1,0 +1,45 @@
+/*
+ * view_internal.h
+ *	  Shared by the files of the view room only.
+ */
+#ifndef TM_VIEW_INTERNAL_H
+#define TM_VIEW_INTERNAL_H
+
+#include "view/view.h"
+
+/* ---- view_refuse.c: what a query must not contain ---- */
+
+/*
+ * Walk all expressions of a query and refuse functions whose answer depends
+ * on when or by whom they are asked.
+ */
+extern void tm_view_refuse_functions(const Query *query, ParseState *pstate);
+
+/* 0A000 with position, message and hint. */
+extern void tm_view_refuse(ParseState *pstate, int location, const char *what,
+						   const char *hint) pg_attribute_noreturn();
+
+/* ---- view_source.c: which relation of the query grows ---- */
+
+/* Sets source_rti, source, source_is_stream, other_tables of spec. */
+extern void tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner);
+
+/* Is this function tidemark.tumble()? */
+extern bool tm_view_is_tumble(Oid funcid);
+
+/* Aggregates that share a transition value share a state. */
+extern bool tm_view_same_state(const Aggref *a, const Aggref *b);
+
+/* ---- view_create.c ---- */
+
+extern bool tm_view_is_tidemark_option(const DefElem *def);
+extern bool tm_view_wants_create(const CreateTableAsStmt *stmt);
+extern void tm_view_create(CreateTableAsStmt *stmt, const char *query_string);
+extern const ViewEngine *tm_view_get_engine(void);
+
+/* ---- view_guard.c ---- */
+
+/* Refuse a write to this relation when it is a source or a state. */
+extern void tm_view_check_write(Oid relid);
+
+#endif							/* TM_VIEW_INTERNAL_H */

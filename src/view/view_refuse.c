@@ -1,0 +1,118 @@
+/*
+ * view_refuse.c
+ *	  Functions that must not appear in a continuous view.
+ *
+ * A view is computed once per row, when the row arrives, and recomputed by
+ * verify() and backfill later, by another process and perhaps another role.
+ * So a function whose answer depends on the moment, the session or the user
+ * would make the two differ.  Volatile functions are told by their volatility;
+ * now() and its relatives are STABLE, so they are told by name.
+ *
+ * Runs in: backends, at CREATE.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_proc.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_node.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "view/view_internal.h"
+
+void
+tm_view_refuse(ParseState *pstate, int location, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s not supported in a continuous view", what),
+			 hint ? errhint("%s", hint) : 0,
+			 parser_errposition(pstate, location)));
+}
+
+/* STABLE functions whose answer depends on moment, session or user. */
+static bool
+depends_on_context(Oid funcid)
+{
+	switch (funcid)
+	{
+		case F_NOW:
+		case F_TRANSACTION_TIMESTAMP:
+		case F_STATEMENT_TIMESTAMP:
+		case F_AGE_TIMESTAMP:
+		case F_AGE_TIMESTAMPTZ:
+		case F_AGE_XID:
+		case F_MXID_AGE:
+		case F_CURRENT_USER:
+		case F_SESSION_USER:
+		case F_CURRENT_SCHEMA:
+		case F_CURRENT_SCHEMAS:
+		case F_CURRENT_DATABASE:
+		case F_CURRENT_QUERY:
+		case F_CURRENT_SETTING_TEXT:
+		case F_CURRENT_SETTING_TEXT_BOOL:
+		case F_TXID_CURRENT:
+		case F_TXID_CURRENT_IF_ASSIGNED:
+		case F_TXID_CURRENT_SNAPSHOT:
+		case F_PG_CURRENT_XACT_ID:
+		case F_PG_CURRENT_XACT_ID_IF_ASSIGNED:
+		case F_PG_CURRENT_SNAPSHOT:
+		case F_PG_BACKEND_PID:
+		case F_PG_POSTMASTER_START_TIME:
+		case F_PG_CONF_LOAD_TIME:
+		case F_INET_CLIENT_ADDR:
+		case F_INET_CLIENT_PORT:
+		case F_INET_SERVER_ADDR:
+		case F_INET_SERVER_PORT:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static bool
+is_refused_function(Oid funcid, void *context)
+{
+	return depends_on_context(funcid) ||
+		func_volatile(funcid) == PROVOLATILE_VOLATILE;
+}
+
+static bool
+refuse_walker(Node *node, ParseState *pstate)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, refuse_walker, pstate, 0);
+	if (IsA(node, SQLValueFunction))
+		tm_view_refuse(pstate, exprLocation(node),
+					   "CURRENT_DATE, CURRENT_USER and their relatives are",
+					   "Their result depends on when and by whom the view is computed; use a column of the source.");
+	if (IsA(node, NextValueExpr))
+		tm_view_refuse(pstate, exprLocation(node), "nextval() is", NULL);
+	if (check_functions_in_node(node, is_refused_function, NULL))
+	{
+		Oid			funcid = InvalidOid;
+
+		if (IsA(node, FuncExpr))
+			funcid = ((FuncExpr *) node)->funcid;
+		else if (IsA(node, OpExpr))
+			funcid = ((OpExpr *) node)->opfuncid;
+		if (OidIsValid(funcid) && depends_on_context(funcid))
+			tm_view_refuse(pstate, exprLocation(node),
+						   psprintf("function %s() is", get_func_name(funcid)),
+						   "Its result depends on when and by whom the view is computed; use a column of the source.");
+		tm_view_refuse(pstate, exprLocation(node),
+					   OidIsValid(funcid) ?
+					   psprintf("volatile function %s() is", get_func_name(funcid)) :
+					   "a volatile function is",
+					   "The view could not be recomputed with the same result.");
+	}
+	return expression_tree_walker(node, refuse_walker, pstate);
+}
+
+void
+tm_view_refuse_functions(const Query *query, ParseState *pstate)
+{
+	(void) query_tree_walker((Query *) query, refuse_walker, pstate, 0);
+}

@@ -1,0 +1,501 @@
+/*
+ * view_rewrite.c
+ *	  ViewSpec -> the queries and definitions derived from it.
+ *
+ * All rewriting works on Query trees; text appears only at the end, through
+ * pg_get_querydef(), where an object has to be made of it.
+ *
+ * The delta query is never stored: it is planned from the tree.  Its source is
+ * a range table function with the source's columns, which the maintain room
+ * replaces at planning by a scan of rows in memory.  (Rejected: a foreign table
+ * per source that stands for the batch, and a stored view over it; both would
+ * have to follow every ALTER of the source.)
+ *
+ * Runs in: backends at CREATE; wherever a view is maintained or verified.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "view/view_internal.h"
+
+/* ---- delta query ---- */
+
+/* A range table entry that looks like the source but is a function call. */
+static RangeTblEntry *
+make_batch_rte(const ViewSpec *spec, const RangeTblEntry *source)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblFunction *function = makeNode(RangeTblFunction);
+	Relation	rel = table_open(spec->source, AccessShareLock);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	List	   *colnames = NIL;
+	FuncExpr   *call;
+
+	call = makeFuncExpr(tm_meta_function("tidemark_state", "batch_rows", 0, NULL),
+						RECORDOID, NIL, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	call->funcretset = true;
+	function->funcexpr = (Node *) call;
+	function->funccolcount = tupdesc->natts;
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		/* a dropped column keeps its place; no query can name it */
+		colnames = lappend(colnames, makeString(pstrdup(NameStr(att->attname))));
+		function->funccolnames = lappend(function->funccolnames,
+										 makeString(pstrdup(NameStr(att->attname))));
+		function->funccoltypes = lappend_oid(function->funccoltypes,
+											 att->attisdropped ? INT4OID : att->atttypid);
+		function->funccoltypmods = lappend_int(function->funccoltypmods,
+											   att->attisdropped ? -1 : att->atttypmod);
+		function->funccolcollations = lappend_oid(function->funccolcollations,
+												  att->attisdropped ? InvalidOid : att->attcollation);
+	}
+	table_close(rel, NoLock);
+	rte->rtekind = RTE_FUNCTION;
+	rte->functions = list_make1(function);
+	rte->alias = copyObject(source->alias);
+	rte->eref = makeAlias(source->eref->aliasname, colnames);
+	rte->inFromCl = true;
+	return rte;
+}
+
+/* The aggregate as it computes a state instead of a result. */
+static Aggref *
+make_partial_aggref(const ViewState *state)
+{
+	Aggref	   *aggref = copyObject(state->aggref);
+
+	aggref->aggsplit = AGGSPLIT_INITIAL_SERIAL;
+	aggref->aggtranstype = state->transtype;
+	aggref->aggtype = state->transtype == INTERNALOID ? BYTEAOID : state->transtype;
+	aggref->aggcollid = get_typcollation(aggref->aggtype);
+	return aggref;
+}
+
+Query *
+tm_view_delta_query(const ViewSpec *spec, bool over_source)
+{
+	Query	   *query = copyObject(spec->query);
+	List	   *group_clause = NIL;
+	ListCell   *cell;
+	AttrNumber	resno = 0;
+	ListCell   *lc;
+
+	query->havingQual = NULL;
+	query->targetList = NIL;
+	query->constraintDeps = NIL;
+	if (spec->no_keys)
+	{
+		Const	   *zero = makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true);
+
+		resno++;
+		query->targetList = list_make1(makeTargetEntry((Expr *) zero, resno, pstrdup("g1"), false));
+	}
+	for (int i = 0; i < spec->nkeys; i++)
+	{
+		const ViewKey *key = &spec->keys[i];
+		TargetEntry *tle;
+
+		if (key->end_of >= 0)
+			continue;
+		resno++;
+		tle = makeTargetEntry(copyObject(key->expr), resno, psprintf("g%d", resno), false);
+		tle->ressortgroupref = key->sortgroupref;
+		query->targetList = lappend(query->targetList, tle);
+	}
+	foreach(lc, spec->query->groupClause)
+	{
+		SortGroupClause *clause = lfirst(lc);
+
+		if (spec->keys[foreach_current_index(lc)].end_of < 0)
+			group_clause = lappend(group_clause, copyObject(clause));
+	}
+	query->groupClause = group_clause;
+	for (int i = 0; i < spec->nstates; i++)
+	{
+		resno++;
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) make_partial_aggref(&spec->states[i]),
+													resno, psprintf("a%d", resno), false));
+	}
+	if (!over_source)
+	{
+		cell = list_nth_cell(query->rtable, spec->source_rti - 1);
+		lfirst(cell) = make_batch_rte(spec, lfirst(cell));
+	}
+	query->hasAggs = spec->nstates > 0;
+	return query;
+}
+
+/* ---- visible query ---- */
+
+typedef struct FinalContext
+{
+	const ViewSpec *spec;
+} FinalContext;
+
+static Node *
+make_state_var(AttrNumber attno, Oid type, int32 typmod, Oid collation)
+{
+	return (Node *) makeVar(1, attno, type, typmod, collation, 0);
+}
+
+/*
+ * tidemark.final('agg'::regprocedure, state, NULL::result), or the state itself
+ * where an aggregate's result is its state.
+ */
+static Node *
+make_final(const Aggref *aggref, const ViewState *state)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggref->aggfnoid));
+	Oid			finalfn;
+	Node	   *var;
+	Oid			argtypes[3] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID};
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u", aggref->aggfnoid);
+	finalfn = ((Form_pg_aggregate) GETSTRUCT(tuple))->aggfinalfn;
+	ReleaseSysCache(tuple);
+
+	var = make_state_var(state->attno, state->type, -1, state->collation);
+	if (!OidIsValid(finalfn) && state->type == aggref->aggtype)
+	{
+		((Var *) var)->varcollid = aggref->aggcollid;
+		if (aggref->aggcollid != state->collation)
+			return (Node *) makeRelabelType((Expr *) make_state_var(state->attno, state->type, -1, state->collation),
+											state->type, -1, aggref->aggcollid, COERCE_IMPLICIT_CAST);
+		return var;
+	}
+	return (Node *) makeFuncExpr(tm_meta_function("tidemark", "final", 3, argtypes),
+								 aggref->aggtype,
+								 list_make3(makeConst(REGPROCEDUREOID, -1, InvalidOid, sizeof(Oid),
+													  ObjectIdGetDatum(aggref->aggfnoid), false, true),
+											var,
+											makeNullConst(aggref->aggtype, -1, aggref->aggcollid)),
+								 aggref->aggcollid, aggref->inputcollid, COERCE_EXPLICIT_CALL);
+}
+
+/* A group key as readers see it: its column, or derived from window_start. */
+static Node *
+make_key(const ViewSpec *spec, const ViewKey *key)
+{
+	const ViewKey *start;
+	List	   *args;
+	Oid			argtypes[3];
+	int			nargs = 0;
+	ListCell   *lc;
+
+	if (key->end_of < 0)
+		return make_state_var(key->attno, key->type, key->typmod, key->collation);
+	start = &spec->keys[key->end_of];
+	args = lcons(make_state_var(start->attno, start->type, start->typmod, start->collation),
+				 copyObject(key->window_args));
+	foreach(lc, args)
+		argtypes[nargs++] = exprType(lfirst(lc));
+	return (Node *) makeFuncExpr(tm_meta_function("tidemark", "tumble_end", nargs, argtypes),
+								 key->type, args, InvalidOid, DEFAULT_COLLATION_OID,
+								 COERCE_EXPLICIT_CALL);
+}
+
+/* Replace group keys and aggregates by what the state table has. */
+static Node *
+finalise_mutator(Node *node, FinalContext *context)
+{
+	const ViewSpec *spec = context->spec;
+
+	if (node == NULL)
+		return NULL;
+	for (int i = 0; i < spec->nkeys; i++)
+		if (equal(node, spec->keys[i].expr))
+			return make_key(spec, &spec->keys[i]);
+	if (IsA(node, Aggref))
+	{
+		for (int i = 0; i < spec->nstates; i++)
+			if (tm_view_same_state(spec->states[i].aggref, (Aggref *) node))
+				return make_final((Aggref *) node, &spec->states[i]);
+		elog(ERROR, "aggregate without a state");
+	}
+	if (IsA(node, Var))
+		elog(ERROR, "column without a group key");
+	return expression_tree_mutator(node, finalise_mutator, context);
+}
+
+static Node *
+finalise(const ViewSpec *spec, Node *node)
+{
+	FinalContext context = {.spec = spec};
+
+	return finalise_mutator(node, &context);
+}
+
+/* A query over the state table alone, with nothing selected yet. */
+static Query *
+make_state_query(const ViewSpec *spec, Oid state_table)
+{
+	Query	   *query = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	Relation	rel = table_open(state_table, AccessShareLock);
+	List	   *colnames = NIL;
+
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+		colnames = lappend(colnames,
+						   makeString(pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), i)->attname))));
+	rte->rtekind = RTE_RELATION;
+	rte->relid = state_table;
+	rte->relkind = RELKIND_RELATION;
+	rte->rellockmode = AccessShareLock;
+	rte->inh = true;
+	rte->inFromCl = true;
+	rte->eref = makeAlias(RelationGetRelationName(rel), colnames);
+	table_close(rel, NoLock);
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	return query;
+}
+
+/* The user's output columns over the state table, appended to query. */
+static void
+add_final_columns(const ViewSpec *spec, Query *query)
+{
+	ListCell   *lc;
+
+	foreach(lc, spec->query->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk)
+			query->targetList = lappend(query->targetList,
+										makeTargetEntry((Expr *) finalise(spec, (Node *) tle->expr),
+														list_length(query->targetList) + 1,
+														tle->resname, false));
+	}
+}
+
+Query *
+tm_view_visible_query(const ViewSpec *spec, Oid state_table)
+{
+	Query	   *query = make_state_query(spec, state_table);
+	Oid			argtypes[1] = {REGCLASSOID};
+	Node	   *populated;
+
+	add_final_columns(spec, query);
+	populated = (Node *) makeFuncExpr(tm_meta_function("tidemark", "is_populated", 1, argtypes),
+									  BOOLOID,
+									  list_make1(makeConst(REGCLASSOID, -1, InvalidOid, sizeof(Oid),
+														   ObjectIdGetDatum(state_table), false, true)),
+									  InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	query->jointree->quals = populated;
+	if (spec->query->havingQual != NULL)
+		query->jointree->quals = (Node *)
+			makeBoolExpr(AND_EXPR, list_make2(populated, finalise(spec, spec->query->havingQual)), -1);
+	return query;
+}
+
+/* ---- the two sides of verify() ---- */
+
+Query *
+tm_view_kept_query(const ViewSpec *spec, Oid state_table)
+{
+	Query	   *query = make_state_query(spec, state_table);
+	AttrNumber	resno = 0;
+
+	for (int i = 0; i < spec->nkeys; i++)
+		if (spec->keys[i].end_of < 0)
+		{
+			resno++;
+			query->targetList = lappend(query->targetList,
+										makeTargetEntry((Expr *) make_key(spec, &spec->keys[i]), resno,
+														psprintf("k%d", resno), false));
+		}
+	add_final_columns(spec, query);
+	if (spec->query->havingQual != NULL)
+		query->jointree->quals = finalise(spec, spec->query->havingQual);
+	return query;
+}
+
+Query *
+tm_view_batch_query(const ViewSpec *spec)
+{
+	Query	   *query = copyObject(spec->query);
+	List	   *outputs = query->targetList;
+	AttrNumber	resno = 0;
+	ListCell   *lc;
+
+	/* keys in front; entries that are grouped by keep their references */
+	query->targetList = NIL;
+	for (int i = 0; i < spec->nkeys; i++)
+		if (spec->keys[i].end_of < 0)
+		{
+			resno++;
+			query->targetList = lappend(query->targetList,
+										makeTargetEntry(copyObject(spec->keys[i].expr), resno,
+														psprintf("k%d", resno), false));
+		}
+	foreach(lc, outputs)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk)
+		{
+			tle->resno = ++resno;
+			query->targetList = lappend(query->targetList, tle);
+		}
+	}
+	foreach(lc, outputs)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->resjunk)
+		{
+			tle->resno = ++resno;
+			query->targetList = lappend(query->targetList, tle);
+		}
+	}
+	return query;
+}
+
+/* ---- tolerance ---- */
+
+static bool
+is_float_state(Oid transtype, double *tolerance)
+{
+	double		mine;
+
+	if (transtype == FLOAT8OID || transtype == FLOAT8ARRAYOID)
+		mine = 1e-9;
+	else if (transtype == FLOAT4OID || transtype == FLOAT4ARRAYOID)
+		mine = 1e-5;
+	else
+		return false;
+	*tolerance = Max(*tolerance, mine);
+	return true;
+}
+
+typedef struct ToleranceContext
+{
+	const ViewSpec *spec;
+	double		tolerance;
+} ToleranceContext;
+
+static bool
+tolerance_walker(Node *node, ToleranceContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref))
+	{
+		for (int i = 0; i < context->spec->nstates; i++)
+			if (tm_view_same_state(context->spec->states[i].aggref, (Aggref *) node))
+				(void) is_float_state(context->spec->states[i].transtype, &context->tolerance);
+		return false;
+	}
+	return expression_tree_walker(node, tolerance_walker, context);
+}
+
+double
+tm_view_column_tolerance(const ViewSpec *spec, int column)
+{
+	ToleranceContext context = {.spec = spec};
+	ListCell   *lc;
+	int			i = 0;
+
+	foreach(lc, spec->query->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk && i++ == column)
+			(void) tolerance_walker((Node *) tle->expr, &context);
+	}
+	return context.tolerance;
+}
+
+/* ---- the state table as SQL ---- */
+
+static void
+append_column(StringInfo buf, const char *name, Oid type, int32 typmod, Oid collation)
+{
+	appendStringInfo(buf, "%s%s %s", buf->len ? ", " : "", name,
+					 format_type_extended(type, typmod,
+										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(collation) && collation != get_typcollation(type))
+		appendStringInfo(buf, " COLLATE %s",
+						 generate_collation_name(collation));
+}
+
+char *
+tm_view_state_columns(const ViewSpec *spec)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (spec->no_keys)
+		appendStringInfoString(&buf, "g1 smallint NOT NULL");
+	for (int i = 0; i < spec->nkeys; i++)
+	{
+		const ViewKey *key = &spec->keys[i];
+
+		if (key->end_of < 0)
+			append_column(&buf, psprintf("g%d", key->attno), key->type, key->typmod, key->collation);
+	}
+	for (int i = 0; i < spec->nstates; i++)
+	{
+		const ViewState *state = &spec->states[i];
+
+		append_column(&buf, psprintf("a%d", state->attno), state->type, -1, state->collation);
+	}
+	return buf.data;
+}
+
+char *
+tm_view_state_keys(const ViewSpec *spec)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 1; i <= spec->nstored_keys; i++)
+		appendStringInfo(&buf, "%sg%d", i > 1 ? ", " : "", i);
+	return buf.data;
+}
+
+List *
+tm_view_state_stamps(const ViewSpec *spec)
+{
+	List	   *stamps = NIL;
+
+	for (int i = 0; i < spec->nstates; i++)
+	{
+		const ViewState *state = &spec->states[i];
+		HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(state->aggref->aggfnoid));
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for aggregate %u", state->aggref->aggfnoid);
+		stamps = lappend(stamps,
+						 psprintf("%s %s%s", format_type_be_qualified(state->transtype),
+								  format_procedure_qualified(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn),
+								  state->transtype == INTERNALOID ?
+								  psprintf(" %d", tm_server_major()) : ""));
+		ReleaseSysCache(tuple);
+	}
+	return stamps;
+}

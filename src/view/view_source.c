@@ -1,0 +1,267 @@
+/*
+ * view_source.c
+ *	  Which relation of a query is the source, and may it stand where it does?
+ *
+ * Exactly one relation of the query grows: a stream, or a table.  All others
+ * are ordinary tables that each row of the source is joined with as of its
+ * batch.  A new row of the source may only add rows to the result of the join,
+ * so the source must not be on the nullable side of an outer join, nor inside
+ * a sublink.
+ *
+ * Runs in: backends, at CREATE and when a view is loaded.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_node.h"
+#include "parser/parsetree.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "base/compat.h"
+#include "meta/meta.h"
+#include "stream/stream.h"
+#include "view/view_internal.h"
+
+/* What relations stand in one query level, and in the levels below it. */
+typedef struct SourceSearch
+{
+	ParseState *pstate;
+	const Query *top;
+	List	   *streams;		/* range table indexes of the top level */
+	List	   *ingested;
+	List	   *tables;
+	List	   *below;			/* OIDs of relations of inner levels */
+} SourceSearch;
+
+bool
+tm_view_is_tumble(Oid funcid)
+{
+	char	   *name = get_func_name(funcid);
+
+	return name != NULL && strcmp(name, "tumble") == 0 &&
+		get_func_namespace(funcid) == get_namespace_oid("tidemark", true);
+}
+
+/* A relation of an inner query level must be an ordinary table. */
+static void
+check_inner_relation(SourceSearch *search, Oid relid)
+{
+	if (tm_stream_is_stream(relid))
+		tm_view_refuse(search->pstate, -1, "a stream inside a subquery is",
+					   "Name the stream in the FROM clause of the view itself.");
+	if (tm_meta_view_find(relid) != NULL)
+		tm_view_refuse(search->pstate, -1, "a continuous view inside a subquery is", NULL);
+	search->below = list_append_unique_oid(search->below, relid);
+}
+
+static bool
+inner_relations_walker(Node *node, SourceSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION)
+			check_inner_relation(search, rte->relid);
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, inner_relations_walker, search,
+								 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, inner_relations_walker, search);
+}
+
+/* Sort one relation of the top level into its list. */
+static void
+classify_relation(SourceSearch *search, RangeTblEntry *rte, Index rti)
+{
+	if (tm_stream_is_stream(rte->relid))
+		search->streams = lappend_int(search->streams, rti);
+	else if (tm_meta_view_find(rte->relid) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be the source of another one",
+						get_rel_name(rte->relid)),
+				 errhint("Define both views over the same stream or table.")));
+	else if (tm_meta_ingest_find_by_table(rte->relid) != NULL)
+		search->ingested = lappend_int(search->ingested, rti);
+	else
+		search->tables = lappend_int(search->tables, rti);
+}
+
+static void
+classify_range_table(SourceSearch *search)
+{
+	ListCell   *lc;
+	Index		rti = 0;
+
+	foreach(lc, search->top->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		rti++;
+		if (rte->rtekind == RTE_RELATION && !rte->inFromCl)
+			continue;			/* OLD and NEW of a stored view */
+		switch (rte->rtekind)
+		{
+			case RTE_RELATION:
+				classify_relation(search, rte, rti);
+				break;
+			case RTE_SUBQUERY:
+				(void) inner_relations_walker((Node *) rte->subquery, search);
+				break;
+			case RTE_FUNCTION:
+				(void) inner_relations_walker((Node *) rte->functions, search);
+				break;
+			case RTE_JOIN:
+			case RTE_VALUES:
+				break;
+			default:
+				tm_view_refuse(search->pstate, -1, "this kind of FROM item is", NULL);
+		}
+	}
+	(void) inner_relations_walker((Node *) search->top->targetList, search);
+	(void) inner_relations_walker((Node *) search->top->jointree, search);
+	(void) inner_relations_walker(search->top->havingQual, search);
+}
+
+static Index
+choose_source(SourceSearch *search)
+{
+	if (list_length(search->streams) + list_length(search->ingested) > 1)
+	{
+		RangeTblEntry *a;
+		RangeTblEntry *b;
+		List	   *all = list_concat_copy(search->streams, search->ingested);
+
+		a = rt_fetch(linitial_int(all), search->top->rtable);
+		b = rt_fetch(lsecond_int(all), search->top->rtable);
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("joining two streams is not supported in a continuous view"),
+				 errdetail("Both \"%s\" and \"%s\" grow.", get_rel_name(a->relid),
+						   get_rel_name(b->relid)),
+				 errhint("Join the view with the other relation when it is read.")));
+	}
+	if (search->streams != NIL)
+		return linitial_int(search->streams);
+	if (search->ingested != NIL)
+		return linitial_int(search->ingested);
+	if (list_length(search->tables) == 1)
+		return linitial_int(search->tables);
+	if (search->tables == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a continuous view needs a stream or a table in its FROM clause")));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("could not tell which table of the continuous view grows"),
+			 errhint("Start the ingest of that table first, with tidemark.start_ingest().")));
+}
+
+/*
+ * Find rti in the join tree; *nullable says whether it is below the nullable
+ * side of an outer join.
+ */
+static bool
+locate_in_jointree(Node *node, Index rti, bool *nullable)
+{
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == (int) rti;
+	if (IsA(node, FromExpr))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((FromExpr *) node)->fromlist)
+			if (locate_in_jointree(lfirst(lc), rti, nullable))
+				return true;
+		return false;
+	}
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, node);
+
+		if (locate_in_jointree(join->larg, rti, nullable))
+		{
+			*nullable |= join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL;
+			return true;
+		}
+		if (locate_in_jointree(join->rarg, rti, nullable))
+		{
+			*nullable |= join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL;
+			return true;
+		}
+		return false;
+	}
+}
+
+/* The source itself: kind, row security, and the ways it may be written. */
+static void
+check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
+{
+	RangeTblEntry *rte = rt_fetch(spec->source_rti, spec->query->rtable);
+	char		relkind = get_rel_relkind(spec->source);
+	char	   *name = get_rel_name(spec->source);
+	bool		nullable = false;
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+		!spec->source_is_stream)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" cannot be the source of a continuous view", name),
+				 errdetail("It is neither a stream nor a table.")));
+	if (rte->tablesample != NULL)
+		tm_view_refuse(pstate, -1, "TABLESAMPLE is", NULL);
+	if (get_rel_persistence(spec->source) != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" is unlogged or temporary", name),
+				 errdetail("A continuous view over it could not survive a crash.")));
+	if (check_enable_rls(spec->source, view_owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row security of \"%s\" applies to the owner of the continuous view", name),
+				 errhint("Let a role that row security does not apply to own the view.")));
+	(void) locate_in_jointree((Node *) spec->query->jointree, spec->source_rti, &nullable);
+	if (nullable)
+		tm_view_refuse(pstate, -1,
+					   psprintf("\"%s\" on the nullable side of an outer join is", name),
+					   "Write the join so that every row of the source is kept.");
+}
+
+void
+tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
+{
+	SourceSearch search = {.pstate = pstate,.top = spec->query};
+	RangeTblEntry *rte;
+	ListCell   *lc;
+
+	classify_range_table(&search);
+	spec->source_rti = choose_source(&search);
+	rte = rt_fetch(spec->source_rti, spec->query->rtable);
+	spec->source = rte->relid;
+	spec->source_is_stream = search.streams != NIL;
+	spec->other_tables = search.below;
+	foreach(lc, search.tables)
+	{
+		if ((Index) lfirst_int(lc) != spec->source_rti)
+			spec->other_tables =
+				list_append_unique_oid(spec->other_tables,
+									   rt_fetch(lfirst_int(lc), spec->query->rtable)->relid);
+	}
+	if (list_member_oid(spec->other_tables, spec->source))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" appears more than once in the continuous view",
+						get_rel_name(spec->source))));
+	check_source(spec, pstate, view_owner);
+}

@@ -5,7 +5,7 @@ EXTVERSION  = 0.1.0
 MODULE_big  = tidemark
 
 OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-SQL_PARTS   = $(addprefix src/sql/,head.sql meta.sql stream.sql window.sql \
+SQL_PARTS   = $(addprefix src/sql/,head.sql meta.sql worker.sql stream.sql window.sql \
                 view.sql ingest.sql verify.sql monitor.sql)
 DATA_built  = $(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(wildcard src/sql/$(EXTENSION)--*--*.sql)

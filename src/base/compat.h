@@ -31,6 +31,11 @@
 #include "varatt.h"
 #endif
 
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 /* wait event of all our waits: 17 gave extensions names, before there is one */
 #define TM_WAIT_EVENT PG_WAIT_EXTENSION
 
@@ -56,6 +61,7 @@
 	tm_object_aclcheck(classid, objid, roleid, mode)
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_namespace.h"
@@ -65,6 +71,8 @@
 static inline bool
 tm_object_ownercheck(Oid classid, Oid objid, Oid roleid)
 {
+	if (classid == DatabaseRelationId)
+		return pg_database_ownercheck(objid, roleid);
 	Assert(classid == RelationRelationId);
 	return pg_class_ownercheck(objid, roleid);
 }
@@ -81,6 +89,50 @@ tm_object_aclcheck(Oid classid, Oid objid, Oid roleid, AclMode mode)
 	if (classid == ForeignDataWrapperRelationId)
 		return pg_foreign_data_wrapper_aclcheck(objid, roleid, mode);
 	elog(ERROR, "unexpected object class %u", classid);
+}
+#endif
+
+/* Read a timestamptz, false for what is none: 16 gave input soft errors */
+#if PG_VERSION_NUM >= 160000
+#include "fmgr.h"
+#include "nodes/miscnodes.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static inline bool
+tm_timestamptz_parse(const char *text, TimestampTz *result)
+{
+	ErrorSaveContext escontext = {T_ErrorSaveContext};
+	char	   *copy = pstrdup(text);
+	Datum		value;
+
+	if (!DirectInputFunctionCallSafe(timestamptz_in, copy, InvalidOid, -1,
+									 (Node *) &escontext, &value))
+		return false;
+	*result = DatumGetTimestampTz(value);
+	return true;
+}
+#else
+#include "utils/tzparser.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+static inline bool
+tm_timestamptz_parse(const char *text, TimestampTz *result)
+{
+	char		buf[MAXDATELEN + MAXDATEFIELDS];
+	char	   *field[MAXDATEFIELDS];
+	int			ftype[MAXDATEFIELDS];
+	int			nfields;
+	int			dtype;
+	int			tz;
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	return ParseDateTime(text, buf, sizeof(buf), field, ftype, MAXDATEFIELDS,
+						 &nfields) == 0 &&
+		DecodeDateTime(field, ftype, nfields, &dtype, &tm, &fsec, &tz) == 0 &&
+		dtype == DTK_DATE && tm2timestamp(&tm, fsec, &tz, result) == 0;
 }
 #endif
 

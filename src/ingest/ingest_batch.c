@@ -331,7 +331,6 @@ store_batch(BatchRun *run)
 {
 	IngestContext *ctx = run->ctx;
 	MetaIdentity identity;
-	bool		writer;
 
 	if (ctx->store == NULL || run->rows->nrows == 0)
 		return;
@@ -339,14 +338,12 @@ store_batch(BatchRun *run)
 		run->stored = tm_stream_rows_create(tm_store_natts(ctx->store), run->rows->nrows,
 											run->rows->cxt);
 	tm_meta_enter_as(ctx->table_owner, &identity);
-	writer = tm_view_set_writer(true);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (run->batch->careful)
 		tm_store_rows_guarded(ctx->store, run->rows, run->stored, refuse_row, run);
 	else
 		tm_store_rows(ctx->store, run->rows, 0, run->rows->nrows, run->stored);
 	PopActiveSnapshot();
-	(void) tm_view_set_writer(writer);
 	tm_meta_leave(&identity);
 	CommandCounterIncrement();
 }

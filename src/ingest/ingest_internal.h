@@ -125,12 +125,22 @@ extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *opt
 
 /* ---- ingest_backfill.c: history of a new view ---- */
 
-/* Can a view over this stream be filled in the caller's transaction? */
+/* Fill a view over a manual stream up to where its ingest stands. */
 extern void tm_ingest_backfill_manual(MetaView *view);
+/* Apply messages of the log to one view; as part of the caller's transaction. */
+extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
+									 const KafkaMessage *messages, int n);
+
+/* ---- ingest_wait.c ---- */
+
+/*
+ * REFRESH: wait until the view is live and has reached the end offsets of now.
+ * Throws when it cannot get there.
+ */
+extern void tm_ingest_wait_refresh(const MetaView *view);
 
 /* ---- ingest_view.c: the engine behind CREATE, REFRESH, DROP of a view ---- */
 
-extern void tm_ingest_view_init(void);
 /* Fill or rebuild a view that is paused or failed. */
 extern void tm_ingest_view_rebuild(MetaView *view);
 

@@ -225,15 +225,12 @@ tm_maintain_lock(Oid state_table)
 static void
 merge_delta(DeltaMerge *merge, Oid state_table, Tuplestorestate *delta, TupleDesc tupdesc)
 {
-	bool		writer;
 
 	TM_FAULT("merge");
 	tm_maintain_lock(state_table);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	writer = tm_view_set_writer(true);
 	(void) tm_delta_merge_run(merge, delta, tupdesc);
-	(void) tm_view_set_writer(writer);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 }

@@ -75,6 +75,13 @@ extern bool tm_stream_is_stream(Oid relid);
 extern StreamOptions *tm_stream_get_options(Oid relid);
 
 /*
+ * Everything that can be wrong with a stream's definition, columns included:
+ * for after CREATE and ALTER FOREIGN TABLE.  Throws 42703, 42804, 42P17, 0A000,
+ * 42883 or 22023.
+ */
+extern void tm_stream_check_definition(Oid relid);
+
+/*
  * Consumer properties of a stream for this user: server options and the user's
  * (or PUBLIC's) mapping.  Never print them.
  */

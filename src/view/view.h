@@ -155,7 +155,5 @@ extern void tm_view_drop(const MetaView *view);
 
 /* Refuse DML on sources and states: called at executor start. */
 extern void tm_view_check_writes(PlannedStmt *plan);
-/* Let this process write sources and states while set. */
-extern bool tm_view_set_writer(bool writer);
 
 #endif							/* TM_VIEW_H */

@@ -21,6 +21,7 @@
 #include "optimizer/pathnode.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "tidemark needs PostgreSQL 15 or newer"

@@ -7,13 +7,14 @@
 #include "postgres.h"
 
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "optimizer/paths.h"
 #include "optimizer/planner.h"
 #include "storage/ipc.h"
 #include "tcop/utility.h"
 
 #include "hooks.h"
-#include "ingest/ingest_ddl.h"
+#include "ingest/ingest.h"
 #include "maintain/maintain.h"
 #include "view/view.h"
 #include "worker/worker.h"
@@ -57,24 +58,14 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
-	Oid			stopped = InvalidOid;
 	IngestDdl	ddl;
 
 	if (tm_view_process_utility(&pstmt, query_string, context, params, qc))
 		return;
-	tm_worker_before_database_command(pstmt->utilityStmt, &stopped);
-	PG_TRY();
-	{
-		tm_ingest_ddl_before(pstmt->utilityStmt, &ddl);
-		next_process_utility(pstmt, query_string, read_only_tree, context, params, env, dest, qc);
-		tm_ingest_ddl_after(pstmt->utilityStmt, &ddl);
-	}
-	PG_FINALLY();
-	{
-		if (OidIsValid(stopped))
-			tm_worker_allow_database(stopped);
-	}
-	PG_END_TRY();
+	tm_worker_before_database_command(pstmt->utilityStmt);
+	tm_ingest_ddl_before(pstmt->utilityStmt, &ddl);
+	next_process_utility(pstmt, query_string, read_only_tree, context, params, env, dest, qc);
+	tm_ingest_ddl_after(pstmt->utilityStmt, &ddl);
 }
 
 static void

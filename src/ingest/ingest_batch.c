@@ -335,15 +335,13 @@ store_batch(BatchRun *run)
 	if (ctx->store == NULL || run->rows->nrows == 0)
 		return;
 	if (run->table_views != NIL)
-		run->stored = tm_stream_rows_create(tm_store_natts(ctx->store), run->rows->nrows,
+		run->stored = tm_stream_rows_create(ctx->table_natts, run->rows->nrows,
 											run->rows->cxt);
 	tm_meta_enter_as(ctx->table_owner, &identity);
-	PushActiveSnapshot(GetTransactionSnapshot());
 	if (run->batch->careful)
 		tm_store_rows_guarded(ctx->store, run->rows, run->stored, refuse_row, run);
 	else
 		tm_store_rows(ctx->store, run->rows, 0, run->rows->nrows, run->stored);
-	PopActiveSnapshot();
 	tm_meta_leave(&identity);
 	CommandCounterIncrement();
 }
@@ -556,7 +554,7 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	run.ingest_time = tm_clock_now();
 	run.stream_views = live_views(stream);
 	run.table_views = live_views(run.ingest->into_table);
-	run.ctx = tm_ingest_context_get(run.ingest, run.stream_views);
+	run.ctx = tm_ingest_context_get(run.ingest, run.stream_views, run.table_views);
 	rel = table_open(stream, NoLock);
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);
 	table_close(rel, NoLock);

@@ -89,20 +89,26 @@ collect_needed(IngestContext *ctx, List *stream_views)
 }
 
 static void
-open_store(IngestContext *ctx, Relation stream)
+open_store(IngestContext *ctx, Relation stream, List *table_views)
 {
+	Bitmapset  *wanted = bms_make_singleton(0);
+	ListCell   *lc;
 	Relation	table = table_open(ctx->into_table, NoLock);
 	MetaIdentity identity;
 
 	ctx->table_owner = table->rd_rel->relowner;
+	ctx->table_natts = RelationGetDescr(table)->natts;
 	tm_meta_enter_as(ctx->table_owner, &identity);
 	ctx->store = tm_store_open(table, stream, ctx->cxt);
 	tm_meta_leave(&identity);
+	foreach(lc, table_views)
+		wanted = bms_add_members(wanted, tm_maintain_needed(lfirst(lc)));
+	tm_store_set_wanted(ctx->store, wanted);
 	table_close(table, NoLock);
 }
 
 static void
-build_context(IngestContext *ctx, const MetaIngest *ingest, List *stream_views)
+build_context(IngestContext *ctx, const MetaIngest *ingest, List *stream_views, List *table_views)
 {
 	Relation	stream = table_open(ingest->stream, NoLock);
 	MemoryContext before;
@@ -117,8 +123,8 @@ build_context(IngestContext *ctx, const MetaIngest *ingest, List *stream_views)
 	ctx->into_table = ingest->into_table;
 	ctx->options = tm_stream_get_options(ingest->stream);
 	if (OidIsValid(ctx->into_table))
-		open_store(ctx, stream);
-	ctx->state_tables = state_tables(stream_views);
+		open_store(ctx, stream, table_views);
+	ctx->state_tables = list_concat(state_tables(stream_views), state_tables(table_views));
 	ctx->decoder = tm_stream_decoder_open(ctx->options, RelationGetDescr(stream),
 										  collect_needed(ctx, stream_views), ctx->cxt);
 	MemoryContextSwitchTo(before);
@@ -126,8 +132,9 @@ build_context(IngestContext *ctx, const MetaIngest *ingest, List *stream_views)
 }
 
 IngestContext *
-tm_ingest_context_get(const MetaIngest *ingest, List *stream_views)
+tm_ingest_context_get(const MetaIngest *ingest, List *stream_views, List *table_views)
 {
+	List	   *tables = list_concat(state_tables(stream_views), state_tables(table_views));
 	IngestContext *ctx;
 	bool		found;
 
@@ -138,10 +145,10 @@ tm_ingest_context_get(const MetaIngest *ingest, List *stream_views)
 	if (!found)
 		memset(((char *) ctx) + sizeof(Oid), 0, sizeof(IngestContext) - sizeof(Oid));
 	if (!ctx->valid || ctx->decoder == NULL || ctx->into_table != ingest->into_table ||
-		!equal(ctx->state_tables, state_tables(stream_views)))
+		!equal(ctx->state_tables, tables))
 	{
 		ctx->decoder = NULL;
-		build_context(ctx, ingest, stream_views);
+		build_context(ctx, ingest, stream_views, table_views);
 	}
 	if (ctx->recent_since != ingest->since)
 	{

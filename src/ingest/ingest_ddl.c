@@ -23,7 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#include "ingest/ingest_ddl.h"
+#include "ingest/ingest.h"
 #include "ingest/ingest_internal.h"
 #include "view/view.h"
 

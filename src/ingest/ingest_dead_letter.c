@@ -51,7 +51,7 @@ fill_values(const StreamOptions *options, const KafkaMessage *msg, const DeadLet
 	nulls[4] = TIMESTAMP_IS_NOBEGIN(letter->watermark) ? 'n' : ' ';
 	values[5] = make_bytea(msg->key, msg->key_len, &nulls[5]);
 	values[6] = make_bytea(msg->value, msg->value_len, &nulls[6]);
-	values[7] = tm_stream_headers_datum(msg, &isnull);
+	values[7] = tm_stream_headers_to_jsonb(msg, &isnull);
 	nulls[7] = isnull ? 'n' : ' ';
 	values[8] = CStringGetTextDatum(letter->stage);
 	values[9] = CStringGetTextDatum(unpack_sql_state(letter->sqlstate));

@@ -24,6 +24,7 @@ typedef struct IngestContext
 	StreamDecoder *decoder;
 	StoreTarget *store;			/* NULL without a table */
 	Oid			table_owner;
+	int			table_natts;
 	List	   *state_tables;	/* of the views whose needs the decoder knows */
 	/* verdicts on the most recent messages since the ingest was started */
 	TimestampTz recent_since;
@@ -34,10 +35,11 @@ typedef struct IngestContext
 } IngestContext;
 
 /*
- * The context of a stream, valid for these live views; the caller holds locks
- * on stream and table.
+ * The context of a stream, valid for these live views over stream and table;
+ * the caller holds locks on both.
  */
-extern IngestContext *tm_ingest_context_get(const MetaIngest *ingest, List *stream_views);
+extern IngestContext *tm_ingest_context_get(const MetaIngest *ingest, List *stream_views,
+											List *table_views);
 
 /* ---- ingest_batch.c: one batch = one transaction ---- */
 

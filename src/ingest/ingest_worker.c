@@ -50,7 +50,8 @@ typedef struct IngestWorker
 	Oid			stream;
 	int			index;
 	MemoryContext cxt;			/* lives as long as the assignment */
-	MemoryContext batch_cxt;
+	MemoryContext batch_cxt;	/* reset after each batch */
+	MemoryContext error_cxt;	/* survives the abort of a transaction */
 	StreamOptions *options;
 	KafkaConsumer *consumer;
 	int			npartitions;
@@ -145,13 +146,18 @@ report_trouble(IngestWorker *worker)
 
 	if (trouble != NULL)
 	{
-		tm_worker_report_trouble(ERRCODE_CONNECTION_FAILURE, trouble,
-								 "The worker goes on by itself when the brokers answer.");
+		if (tm_worker_report_trouble(ERRCODE_CONNECTION_FAILURE, trouble,
+									 "The worker goes on by itself when the brokers answer."))
+			ereport(LOG,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("ingest of stream is waiting for Kafka: %s", trouble)));
 		worker->troubled = true;
 	}
 	else if (worker->troubled)
 	{
-		tm_worker_report_trouble(0, "", "");
+		(void) tm_worker_report_trouble(0, "", "");
+		ereport(LOG,
+				(errmsg("ingest of stream goes on: Kafka answers again")));
 		worker->troubled = false;
 	}
 }
@@ -415,12 +421,36 @@ run_worker(IngestWorker *worker)
 	}
 }
 
+/*
+ * Top level: an error that will not pass makes the ingest failed; any other
+ * ends the process, which is started again after a while.
+ */
+static void
+end_with_error(IngestWorker *worker)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(worker->error_cxt);
+	error = CopyErrorData();
+	if (!tm_ingest_error_is_transient(error->sqlerrcode))
+	{
+		EmitErrorReport();
+		HOLD_INTERRUPTS();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+		fail_ingest(worker, error);
+		tm_worker_report_done();
+		proc_exit(0);
+	}
+	tm_worker_exit_with_error();
+}
+
 void
 tm_ingest_worker_main(Datum arg)
 {
 	WorkerInfo	info;
 	IngestWorker worker = {0};
-	ErrorData  *error = NULL;
 
 	tm_worker_attach(&info);
 	tm_worker_init_process(info.database);
@@ -430,23 +460,17 @@ tm_ingest_worker_main(Datum arg)
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker", ALLOCSET_DEFAULT_SIZES);
 	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker batch",
 											 ALLOCSET_DEFAULT_SIZES);
+	worker.error_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker error",
+											 ALLOCSET_SMALL_SIZES);
 	PG_TRY();
 	{
 		run_worker(&worker);
 	}
 	PG_CATCH();
 	{
-		EmitErrorReport();
-		error = recover(TopMemoryContext);
+		end_with_error(&worker);
 	}
 	PG_END_TRY();
-	if (error == NULL)
-	{
-		tm_worker_report_done();
-		proc_exit(0);
-	}
-	if (!tm_ingest_error_is_transient(error->sqlerrcode))
-		fail_ingest(&worker, error);
-	tm_worker_report_trouble(error->sqlerrcode, error->message, error->hint ? error->hint : "");
-	proc_exit(1);
+	tm_worker_report_done();
+	proc_exit(0);
 }

@@ -161,15 +161,20 @@ static const CustomScanMethods scan_methods = {
 
 /* ---- planning ---- */
 
-/* The columns of rel that target list and clauses read, each once. */
+/*
+ * The columns of rel that plan and clauses read, each once.  They are taken
+ * from the relation's own target: a plan node above may replace the target
+ * list later.
+ */
 static List *
-make_scan_tlist(RelOptInfo *rel, List *tlist, List *clauses)
+make_scan_tlist(RelOptInfo *rel, List *clauses)
 {
 	List	   *vars;
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	vars = pull_var_clause((Node *) list_make2(tlist, clauses), PVC_RECURSE_PLACEHOLDERS);
+	vars = pull_var_clause((Node *) list_make2(rel->reltarget->exprs, clauses),
+						   PVC_RECURSE_PLACEHOLDERS);
 	foreach(lc, vars)
 	{
 		Var		   *var = lfirst(lc);
@@ -193,7 +198,7 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 	scan->scan.plan.qual = clauses;
 	scan->scan.scanrelid = 0;
 	scan->flags = path->flags;
-	scan->custom_scan_tlist = make_scan_tlist(rel, tlist, clauses);
+	scan->custom_scan_tlist = make_scan_tlist(rel, clauses);
 	scan->methods = &scan_methods;
 	return &scan->scan.plan;
 }

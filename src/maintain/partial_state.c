@@ -281,7 +281,7 @@ tm_partial_state_combine(PartialState *state, Datum a, bool a_isnull,
 		*isnull = a_isnull && b_isnull;
 		return a_isnull ? b : a;
 	}
-	if (state->transbyval)
+	if (state->transbyval && !state->internal)
 		return call(state, &state->combine, 2, a, a_isnull, b, b_isnull, isnull);
 
 	MemoryContextReset(state->scratch);

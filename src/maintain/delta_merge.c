@@ -252,17 +252,18 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
 	begin_run(&run, merge);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
+		bool		found;
+
 		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		/* the scan keeps memory from probe to probe */
+		found = find_group(&run, slot);
 		MemoryContextReset(merge->group_cxt);
 		MemoryContextSwitchTo(merge->group_cxt);
-		slot_getallattrs(slot);
-		if (find_group(&run, slot))
-		{
-			if (merge->nstates > 0)
-				update_group(&run, slot);
-		}
-		else
+		if (!found)
 			insert_group(&run, slot);
+		else if (merge->nstates > 0)
+			update_group(&run, slot);
 		ResetPerTupleExprContext(run.estate);
 		MemoryContextSwitchTo(before);
 		groups++;

@@ -25,6 +25,8 @@
 /* Longer JSON than this is made jsonb under the guard only. */
 #define MAX_SAFE_JSONB (16 * 1024 * 1024)
 
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 bool
 tm_format_needs_transcoding(const FormatValue *value)
 {
@@ -93,6 +95,31 @@ check_escapes(FormatInput *input, const FormatValue *value, FormatError *error)
 }
 
 /*
+ * Does text for a type of time name a moment that moves?  Decoding a message
+ * again must give the same row.
+ */
+static bool
+is_moving_time(const FormatInput *input, const char *text)
+{
+	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
+
+	if (input->conversion < FORMAT_TO_TIMESTAMPTZ ||
+		input->conversion > FORMAT_TO_TIME)
+		return false;
+	while (*text != '\0')
+	{
+		size_t		len = strspn(text, LETTERS);
+
+		for (int i = 0; i < lengthof(words); i++)
+			if (len == strlen(words[i]) &&
+				pg_strncasecmp(text, words[i], len) == 0)
+				return true;
+		text += Max(len, 1);
+	}
+	return false;
+}
+
+/*
  * By the input function; safe promises that it takes this value without an
  * error.
  */
@@ -108,6 +135,11 @@ tm_format_convert_by_input(FormatDecoder *decoder, FormatInput *input,
 	if (!guarded && !safe)
 		return FORMAT_NEEDS_GUARD;
 	text = plain_text(value);
+	if (is_moving_time(input, text))
+		return tm_format_bad(error, ERRCODE_INVALID_DATETIME_FORMAT,
+							 "column \"%s\": \"%s\" is not a fixed time",
+							 input->column.column,
+							 tm_format_excerpt(text, strlen(text)));
 	decoder->current_text = text;
 	*datum = InputFunctionCall(&input->input, text, input->ioparam,
 							   input->base_typmod);

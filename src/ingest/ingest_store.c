@@ -65,6 +65,7 @@ typedef struct StoreBuffer
 {
 	ResultRelInfo *rri;
 	BulkInsertState bistate;
+	TupleDesc	tupdesc;		/* of the slots */
 	int			nused;
 	int			nslots;			/* made so far */
 	TupleTableSlot *slots[STORE_BUFFER_ROWS];
@@ -125,6 +126,13 @@ add_buffer(StoreRun *run, ResultRelInfo *rri)
 
 	buffer->rri = rri;
 	buffer->bistate = GetBulkInsertState();
+
+	/*
+	 * The relation's own descriptor is counted by the resource owner, and a
+	 * thousand references to one thing are quadratic there.  Rows here are
+	 * always complete, so nothing looks for the constraints a copy lacks.
+	 */
+	buffer->tupdesc = CreateTupleDescCopy(RelationGetDescr(rri->ri_RelationDesc));
 	buffer->nused = 0;
 	buffer->nslots = 0;
 	rri->ri_CopyMultiInsertBuffer = (struct CopyMultiInsertBuffer *) buffer;
@@ -139,6 +147,7 @@ drop_buffer(StoreRun *run, StoreBuffer *buffer)
 	FreeBulkInsertState(buffer->bistate);
 	for (int i = 0; i < buffer->nslots; i++)
 		ExecDropSingleTupleTableSlot(buffer->slots[i]);
+	FreeTupleDesc(buffer->tupdesc);
 	table_finish_bulk_insert(buffer->rri->ri_RelationDesc, 0);
 	pfree(buffer);
 }
@@ -151,7 +160,9 @@ get_next_slot(ResultRelInfo *rri)
 
 	Assert(buffer->nused < STORE_BUFFER_ROWS);
 	if (buffer->nused == buffer->nslots)
-		buffer->slots[buffer->nslots++] = table_slot_create(rri->ri_RelationDesc, NULL);
+		buffer->slots[buffer->nslots++] =
+			MakeSingleTupleTableSlot(buffer->tupdesc,
+									 table_slot_callbacks(rri->ri_RelationDesc));
 	return buffer->slots[buffer->nused];
 }
 
@@ -159,16 +170,17 @@ get_next_slot(ResultRelInfo *rri)
 static void
 after_insert(StoreRun *run, ResultRelInfo *rri, TupleTableSlot *slot)
 {
+	TransitionCaptureState *capture = run->mtstate->mt_transition_capture;
 	List	   *recheck = NIL;
 
 	if (rri->ri_NumIndices > 0)
 		recheck = tm_exec_insert_index_tuples(rri, slot, run->estate);
 
-	if (recheck != NIL || rri->ri_TrigDesc != NULL)
+	/* rows of a table partition without triggers can still be captured */
+	if (rri->ri_TrigDesc != NULL || capture != NULL)
 	{
 		phase = STORE_PHASE_TRIGGER;
-		ExecARInsertTriggers(run->estate, rri, slot, recheck,
-							 run->mtstate->mt_transition_capture);
+		ExecARInsertTriggers(run->estate, rri, slot, recheck, capture);
 		phase = STORE_PHASE_TABLE;
 	}
 	list_free(recheck);

@@ -99,6 +99,20 @@ is_order_dependent(Oid aggfnoid)
 	}
 }
 
+static bool
+has_polymorphic_argument(Oid function)
+{
+	Oid		   *argtypes;
+	int			nargs;
+	bool		result = false;
+
+	(void) get_func_signature(function, &argtypes, &nargs);
+	for (int i = 0; i < nargs; i++)
+		result |= IsPolymorphicType(argtypes[i]);
+	pfree(argtypes);
+	return result;
+}
+
 /* Refuse what cannot be kept as a state that combines. */
 static void
 check_aggregate(const Aggref *aggref, Form_pg_aggregate form, ParseState *pstate)
@@ -129,6 +143,15 @@ check_aggregate(const Aggref *aggref, Form_pg_aggregate form, ParseState *pstate
 						format_procedure(aggref->aggfnoid)),
 				 errdetail("It has no combine function, so it cannot be maintained incrementally."),
 				 errhint("A user-defined aggregate needs COMBINEFUNC, and SERIALFUNC and DESERIALFUNC when its state type is internal."),
+				 parser_errposition(pstate, aggref->location)));
+	if (form->aggfinalextra && !IsPolymorphicType(form->aggtranstype) &&
+		has_polymorphic_argument(form->aggfinalfn))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("aggregate %s not supported in a continuous view",
+						format_procedure(aggref->aggfnoid)),
+				 errdetail("Its final function needs the types of the arguments, which a stored state does not have."),
+				 errhint("Declare the aggregate without FINALFUNC_EXTRA or with a polymorphic state type."),
 				 parser_errposition(pstate, aggref->location)));
 }
 
@@ -200,6 +223,11 @@ add_state(ViewSpec *spec, Aggref *aggref, ParseState *pstate)
 		state->transtype;
 	state->collation = get_typcollation(state->type);
 	ReleaseSysCache(tuple);
+	if (get_typtype(state->type) == TYPTYPE_PSEUDO)
+		tm_view_refuse(pstate, aggref->location,
+					   psprintf("aggregate %s over type %s is",
+								get_func_name(aggref->aggfnoid), format_type_be(state->type)),
+					   "Cast the argument to a named type.");
 }
 
 typedef struct CollectContext
@@ -308,18 +336,20 @@ find_derived_keys(ViewSpec *spec)
 		Index		rti;
 		AttrNumber	attno;
 		FuncExpr   *call;
+		List	   *args;
 
 		if (!is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) ||
 			attno != 2)
 			continue;
+		args = window_end_args(call);
+		if (contain_var_clause((Node *) args) || contain_subplans((Node *) args))
+			continue;
 		for (int j = 0; j < spec->nkeys; j++)
 		{
-			Index		other_rti;
-			List	   *args = window_end_args(call);
+			Index		start_rti;
 
-			if (is_tumble_column(spec->query, spec->keys[j].expr, &other_rti, &attno, &call) &&
-				attno == 1 && other_rti == rti &&
-				!contain_var_clause((Node *) args))
+			if (is_tumble_column(spec->query, spec->keys[j].expr, &start_rti, &attno, &call) &&
+				attno == 1 && start_rti == rti)
 			{
 				spec->keys[i].end_of = j;
 				spec->keys[i].window_args = args;
@@ -346,8 +376,10 @@ add_key(ViewSpec *spec, SortGroupClause *clause, ParseState *pstate)
 				 errmsg("type %s has no default btree operator class", format_type_be(key->type)),
 				 errhint("Group by an expression of another type."),
 				 parser_errposition(pstate, exprLocation(expr))));
-	if (expression_returns_set(expr))
-		tm_view_refuse(pstate, exprLocation(expr), "a set-returning group key is", NULL);
+	if (get_typtype(getBaseType(key->type)) == TYPTYPE_PSEUDO)
+		tm_view_refuse(pstate, exprLocation(expr),
+					   psprintf("a group key of type %s is", format_type_be(key->type)),
+					   "Cast it to a named type, or group by its fields.");
 }
 
 /* Columns of the state table: stored keys first, then states. */
@@ -516,10 +548,19 @@ tm_view_get_query(Oid view)
 {
 	Relation	rel = table_open(view, AccessShareLock);
 	Query	   *query;
+	ListCell   *lc;
 
 	if (rel->rd_rel->relkind != RELKIND_VIEW)
 		elog(ERROR, "relation \"%s\" is not a view", RelationGetRelationName(rel));
 	query = copyObject(get_view_query(rel));
+	/* the stored query keeps the names that its columns had at first */
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk)
+			tle->resname = pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), tle->resno - 1)->attname));
+	}
 	table_close(rel, NoLock);
 	return query;
 }

@@ -202,19 +202,21 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 {
 	Oid			schema = RangeVarGetCreationNamespace(into->rel);
 	char	   *name = quote_qualified_identifier(get_namespace_name(schema), into->rel->relname);
-	MetaIdentity identity;
+	int			level = NewGUCNestLevel();
 	char	   *text;
 	int			rc;
 
-	tm_meta_enter(&identity);	/* for its search_path: all names qualified */
+	/* the text is read back under the search_path it was written under */
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	text = deparse(tm_view_visible_query(spec, view->state_table));
-	tm_meta_leave(&identity);
 	SPI_connect();
 	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name, column_list(into->colNames), text),
 					 false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not create view: %s", SPI_result_code_string(rc));
 	SPI_finish();
+	AtEOXact_GUC(false, level);
 	view->view = get_relname_relid(into->rel->relname, schema);
 }
 

@@ -64,6 +64,11 @@ depends_on_context(Oid funcid)
 		case F_INET_CLIENT_PORT:
 		case F_INET_SERVER_ADDR:
 		case F_INET_SERVER_PORT:
+		case F_GETPGUSERNAME:
+		case F_PG_CLIENT_ENCODING:
+		case F_PG_MY_TEMP_SCHEMA:
+		case F_ROW_SECURITY_ACTIVE_OID:
+		case F_ROW_SECURITY_ACTIVE_TEXT:
 			return true;
 		default:
 			return false;

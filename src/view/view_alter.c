@@ -351,6 +351,54 @@ check_internals(Node *stmt)
 	}
 }
 
+static void
+refuse_inheritance(Oid source)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot let table \"%s\" inherit or be inherited because a continuous view reads it",
+					get_rel_name(source)),
+			 errdetail("Rows could enter or leave it through another table."),
+			 errhint("Drop the view first, and define it over the other table.")));
+}
+
+static void
+check_source_rel(RangeVar *rel)
+{
+	Oid			relid = rel ? RangeVarGetRelid(rel, NoLock, true) : InvalidOid;
+
+	if (OidIsValid(relid) && tm_meta_view_is_source(relid))
+		refuse_inheritance(relid);
+}
+
+/*
+ * A source must not become the child or the parent of another table.  Its own
+ * partitions come and go.
+ */
+static void
+check_inheritance(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partbound == NULL)
+		foreach(lc, ((CreateStmt *) stmt)->inhRelations)
+			check_source_rel(lfirst(lc));
+	if (!IsA(stmt, AlterTableStmt))
+		return;
+	foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (cmd->subtype == AT_AttachPartition)
+			check_source_rel(castNode(PartitionCmd, cmd->def)->name);
+		else if (cmd->subtype == AT_AddInherit)
+		{
+			check_source_rel(((AlterTableStmt *) stmt)->relation);
+			check_source_rel(castNode(RangeVar, cmd->def));
+		}
+	}
+}
+
 /* COPY t FROM does not pass the executor. */
 static void
 check_copy(CopyStmt *stmt)
@@ -451,6 +499,7 @@ is_interesting(Node *stmt)
 			return tm_view_wants_create((CreateTableAsStmt *) stmt);
 		case T_DropStmt:
 		case T_RenameStmt:
+		case T_CreateStmt:
 		case T_AlterTableStmt:
 		case T_AlterObjectSchemaStmt:
 		case T_CommentStmt:
@@ -475,6 +524,7 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 	if (!is_interesting(stmt))
 		return false;
 	check_internals(stmt);
+	check_inheritance(stmt);
 	switch (nodeTag(stmt))
 	{
 		case T_CreateTableAsStmt:
@@ -489,6 +539,8 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 			return false;
 		case T_CopyStmt:
 			check_copy((CopyStmt *) stmt);
+			return false;
+		case T_CreateStmt:
 			return false;
 		default:
 			break;

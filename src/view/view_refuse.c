@@ -94,7 +94,8 @@ refuse_walker(Node *node, ParseState *pstate)
 					   "CURRENT_DATE, CURRENT_USER and their relatives are",
 					   "Their result depends on when and by whom the view is computed; use a column of the source.");
 	if (IsA(node, NextValueExpr))
-		tm_view_refuse(pstate, exprLocation(node), "nextval() is", NULL);
+		tm_view_refuse(pstate, exprLocation(node), "nextval() is",
+					   "The view could not be recomputed with the same result.");
 	if (check_functions_in_node(node, is_refused_function, NULL))
 	{
 		Oid			funcid = InvalidOid;

@@ -88,6 +88,14 @@ ensure_ingest(const MetaView *view)
 	return tm_ingest_create(view->source, InvalidOid, 1, view->start_at, true);
 }
 
+static bool
+same_start(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a, b) == 0;
+}
+
 static void
 populate_from_stream(MetaView *view)
 {
@@ -109,7 +117,8 @@ populate_from_stream(MetaView *view)
 	add_empty_row(view);
 	(void) tm_meta_partition_list(view->source, &npartitions);
 	view->state = META_BACKFILLING;
-	view->own_offsets = npartitions > 0 || !ingest->implicit;
+	/* an ingest that has not begun, and begins where the view does: follow it */
+	view->own_offsets = npartitions > 0 || !same_start(view->start_at, ingest->start_at);
 	view->reason = view->hint = view->sqlstate = NULL;
 	view->since = tm_clock_now();
 	tm_meta_view_update(view);

@@ -127,6 +127,7 @@ typedef struct FormatInput
 	FormatNode *node;
 	FormatConversion conversion;
 	bool		is_domain;
+	bool		is_array;
 	void	   *domain_extra;	/* domain_check()'s cache */
 	Oid			base_type;		/* of a domain, else the type itself */
 	int32		base_typmod;

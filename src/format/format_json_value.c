@@ -201,12 +201,13 @@ convert_float(FormatDecoder *decoder, FormatInput *input,
 {
 	FormatValue buffer;
 	const FormatValue *number = as_number(value, &buffer);
-	char		text[MAX_NUMBER];
+	char text[	MAX_NUMBER];
 
 	if (number != NULL && number->end - number->start < MAX_NUMBER)
 	{
 		memcpy(text, number->start, number->end - number->start);
-		text[number->end - number->start] = '\0';
+		text[		number->end - number->start] = '\0';
+
 		errno = 0;
 		if (input->conversion == FORMAT_TO_FLOAT8)
 			*datum = Float8GetDatum(strtod(text, NULL));

@@ -186,6 +186,16 @@ extern bool tm_stream_decode_guarded(StreamDecoder *decoder, const KafkaMessage 
 									 Datum *values, bool *isnull,
 									 TimestampTz *event_time, FormatError *error);
 
+/* ---- headers (stream_headers.c) ---- */
+
+/*
+ * As a jsonb object of strings, the last of a repeated name, bytes that are not
+ * UTF-8 as '\\x..'; *isnull when there are none.
+ */
+extern Datum tm_stream_headers_to_jsonb(const KafkaMessage *msg, bool *isnull);
+/* From such an object (22023 for another jsonb); palloc'd. */
+extern void tm_stream_headers_from_jsonb(Datum datum, KafkaMessage *msg);
+
 /* ---- watermark of a partition (stream_watermark.c) ---- */
 
 typedef struct StreamWatermark

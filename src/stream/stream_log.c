@@ -19,12 +19,9 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -129,81 +126,6 @@ tm_stream_log_partitions(Oid log_table)
 	return partitions;
 }
 
-/* ---- headers: jsonb in the table, bytes in a message ---- */
-
-/* Text of the server's encoding; bytes that are not UTF-8 as '\x..'. */
-static char *
-header_to_text(const char *bytes, size_t len)
-{
-	StringInfoData hex;
-
-	if (pg_verify_mbstr(PG_UTF8, bytes, len, true))
-		return pg_any_to_server(pnstrdup(bytes, len), len, PG_UTF8);
-
-	initStringInfo(&hex);
-	appendStringInfoString(&hex, "\\x");
-	for (size_t i = 0; i < len; i++)
-		appendStringInfo(&hex, "%02x", (unsigned char) bytes[i]);
-	return hex.data;
-}
-
-static Datum
-headers_to_jsonb(const KafkaHeader *headers, int n)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	for (int i = 0; i < n; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(&json, ", ");
-		escape_json(&json, header_to_text(headers[i].name,
-										  strlen(headers[i].name)));
-		appendStringInfoString(&json, ": ");
-		if (headers[i].value == NULL)
-			appendStringInfoString(&json, "null");
-		else
-			escape_json(&json, header_to_text(headers[i].value,
-											  headers[i].len));
-	}
-	appendStringInfoChar(&json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
-static void
-headers_from_jsonb(Jsonb *jsonb, KafkaMessage *msg)
-{
-	KafkaHeader *headers;
-	JsonbIterator *it = JsonbIteratorInit(&jsonb->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	int			n = 0;
-
-	headers = palloc0_array(KafkaHeader, Max(JB_ROOT_COUNT(jsonb), 1));
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		char	   *text;
-
-		if ((token != WJB_KEY && token != WJB_VALUE) || value.type != jbvString)
-		{
-			/* a null value: its key was counted by the next key or the end */
-			continue;
-		}
-		text = pnstrdup(value.val.string.val, value.val.string.len);
-		text = pg_server_to_any(text, value.val.string.len, PG_UTF8);
-		if (token == WJB_KEY)
-			headers[n++].name = text;
-		else
-		{
-			headers[n - 1].value = text;
-			headers[n - 1].len = strlen(text);
-		}
-	}
-	msg->headers = headers;
-	msg->nheaders = n;
-}
-
 /* ---- reading and writing ---- */
 
 static const char *
@@ -236,7 +158,7 @@ load_message(HeapTuple tuple, TupleDesc tupdesc, KafkaMessage *msg)
 	if (!isnull[LOG_VALUE - 1])
 		msg->value = copy_bytes(values[LOG_VALUE - 1], &msg->value_len);
 	if (!isnull[LOG_HEADERS - 1])
-		headers_from_jsonb(DatumGetJsonbP(values[LOG_HEADERS - 1]), msg);
+		tm_stream_headers_from_jsonb(values[LOG_HEADERS - 1], msg);
 }
 
 int
@@ -283,8 +205,7 @@ tm_stream_log_append(Oid log_table, const KafkaMessage *msg)
 		BYTEAOID, BYTEAOID, JSONBOID};
 	Datum		values[LOG_COLUMNS] = {0};
 	char		nulls[LOG_COLUMNS];
-	const KafkaHeader *headers;
-	int			nheaders;
+	bool		isnull;
 	int64		offset;
 	StringInfoData sql;
 
@@ -312,12 +233,8 @@ tm_stream_log_append(Oid log_table, const KafkaMessage *msg)
 		values[LOG_VALUE - 1] = bytes_to_datum(msg->value, msg->value_len);
 		nulls[LOG_VALUE - 1] = ' ';
 	}
-	nheaders = tm_kafka_message_headers(msg, &headers);
-	if (nheaders > 0)
-	{
-		values[LOG_HEADERS - 1] = headers_to_jsonb(headers, nheaders);
-		nulls[LOG_HEADERS - 1] = ' ';
-	}
+	values[LOG_HEADERS - 1] = tm_stream_headers_to_jsonb(msg, &isnull);
+	nulls[LOG_HEADERS - 1] = isnull ? 'n' : ' ';
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s VALUES ($1, $2, $3, $4, $5, $6)",

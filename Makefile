@@ -1,5 +1,5 @@
 # tidemark: build, install, test.  `make`, `make install`, `make installcheck`,
-# `make lint`.  FAULTS=1 compiles the fault points that the crash tests use.
+# `make lint`, `make format`.  FAULTS=1 compiles the fault points that the crash tests use.
 EXTENSION   = tidemark
 EXTVERSION  = 0.1.0
 MODULE_big  = tidemark
@@ -41,6 +41,8 @@ $(DATA_built): $(addprefix $(srcdir)/,$(SQL_PARTS))
 # Distribution builds of PGXS do not track headers.
 $(OBJS): $(wildcard $(srcdir)/src/*.h $(srcdir)/src/*/*.h) $(srcdir)/Makefile
 
-.PHONY: lint
+.PHONY: lint format
 lint:
-	$(srcdir)/test/lint/run
+	PG_CONFIG=$(PG_CONFIG) $(srcdir)/test/lint/run
+format:
+	PG_CONFIG=$(PG_CONFIG) $(srcdir)/test/lint/format

@@ -12,6 +12,9 @@
 
 #include "base/fault.h"
 #include "base/settings.h"
+#include "hooks.h"
+#include "ingest/ingest.h"
+#include "maintain/maintain.h"
 
 PG_MODULE_MAGIC;
 
@@ -30,4 +33,7 @@ _PG_init(void)
 	tm_fault_init();
 #endif
 	MarkGUCPrefixReserved("tidemark");
+	tm_maintain_init();
+	tm_ingest_init();
+	tm_hooks_install();
 }

@@ -8,8 +8,11 @@
 #ifndef TM_COMPAT_H
 #define TM_COMPAT_H
 
+#include "access/genam.h"
+#include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_tablespace.h"
+#include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -18,13 +21,20 @@
 #include "optimizer/pathnode.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "tidemark needs PostgreSQL 15 or newer"
 #endif
 
 #if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
 #include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
 #endif
 
 /* wait event of all our waits: 17 gave extensions names, before there is one */
@@ -80,6 +90,50 @@ tm_object_aclcheck(Oid classid, Oid objid, Oid roleid, AclMode mode)
 	if (classid == ForeignDataWrapperRelationId)
 		return pg_foreign_data_wrapper_aclcheck(objid, roleid, mode);
 	elog(ERROR, "unexpected object class %u", classid);
+}
+#endif
+
+/* Read a timestamptz, false for what is none: 16 gave input soft errors */
+#if PG_VERSION_NUM >= 160000
+#include "fmgr.h"
+#include "nodes/miscnodes.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static inline bool
+tm_timestamptz_parse(const char *text, TimestampTz *result)
+{
+	ErrorSaveContext escontext = {T_ErrorSaveContext};
+	char	   *copy = pstrdup(text);
+	Datum		value;
+
+	if (!DirectInputFunctionCallSafe(timestamptz_in, copy, InvalidOid, -1,
+									 (Node *) &escontext, &value))
+		return false;
+	*result = DatumGetTimestampTz(value);
+	return true;
+}
+#else
+#include "utils/tzparser.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+static inline bool
+tm_timestamptz_parse(const char *text, TimestampTz *result)
+{
+	char		buf[MAXDATELEN + MAXDATEFIELDS];
+	char	   *field[MAXDATEFIELDS];
+	int			ftype[MAXDATEFIELDS];
+	int			nfields;
+	int			dtype;
+	int			tz;
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	return ParseDateTime(text, buf, sizeof(buf), field, ftype, MAXDATEFIELDS,
+						 &nfields) == 0 &&
+		DecodeDateTime(field, ftype, nfields, &dtype, &tm, &fsec, &tz) == 0 &&
+		dtype == DTK_DATE && tm2timestamp(&tm, fsec, &tz, result) == 0;
 }
 #endif
 
@@ -157,6 +211,87 @@ tm_check_query_permissions(Query *query)
 	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
 #else
 	(void) ExecCheckRTPerms(query->rtable, true);
+#endif
+}
+
+/* Update a row; *update_indexes: do all indexes need a new entry? */
+static inline TM_Result
+tm_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
+					  CommandId cid, Snapshot snapshot, bool *update_indexes)
+{
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	TM_Result	result;
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes which;
+
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
+								true, &failure, &lockmode, &which);
+	*update_indexes = which != TU_None;
+#else
+	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
+								true, &failure, &lockmode, update_indexes);
+#endif
+	return result;
+}
+
+static inline IndexScanDesc
+tm_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline QueryDesc *
+tm_create_query_desc(PlannedStmt *plan, const char *text, Snapshot snapshot, DestReceiver *dest)
+{
+	return CreateQueryDesc(plan, text, snapshot, InvalidSnapshot, dest, NULL, NULL, 0);
+}
+
+/* A range table of one relation: 16 took the privileges out of its entry */
+static inline void
+tm_exec_init_range_table(EState *estate, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+
+	addRTEPermissionInfo(&perminfos, rte)->requiredPerms = ACL_INSERT;
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), perminfos,
+					   bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), perminfos);
+#endif
+#else
+	rte->requiredPerms = ACL_INSERT;
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* Index entries of an inserted row; the indexes to be checked again later */
+static inline List *
+tm_exec_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
+							EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL,
+								 false);
+#else
+	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* How rows of the root become rows of this table partition; NULL = as they are */
+static inline TupleConversionMap *
+tm_root_to_partition_map(ResultRelInfo *rri, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecGetRootToChildMap(rri, estate);
+#else
+	return rri->ri_RootToPartitionMap;
 #endif
 }
 

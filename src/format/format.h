@@ -84,6 +84,15 @@ extern FormatResult tm_format_decode(FormatDecoder *decoder, const char *bytes,
 									 Datum *values, bool *isnull, FormatError *error);
 
 /*
+ * Fill error from an exception that a guarded call threw; decoder NULL: it was
+ * tm_format_convert_bytes().  Names the column, keeps the message and the hint,
+ * shows no more of the payload than other messages do.  Call it before the
+ * decoder decodes again.
+ */
+extern void tm_format_describe_error(const FormatDecoder *decoder,
+									 const ErrorData *edata, FormatError *error);
+
+/*
  * Convert bytes of a key or of a raw value to a column of type bytea, text,
  * json or jsonb, under the same rules.
  */

@@ -16,11 +16,20 @@
 typedef struct StoreTarget StoreTarget;
 
 /*
+ * May raw rows be stored in this relation?  It must be a permanent plain or
+ * partitioned table of the user's: 42809 or 0A000 with a hint otherwise.  No
+ * privilege is checked, no lock is taken.
+ */
+extern void tm_store_check_table(Oid relid);
+
+/*
  * Prepare storing rows of stream's layout into table, in cxt.  The caller holds
  * RowExclusiveLock on the table and runs as the table's owner.
  * A stream column the table lacks is not stored; a table column the stream
  * lacks takes its default.  Types must match exactly or be binary coercible or
- * have an assignment cast, else 42804.
+ * have an assignment cast, else 42804; a stream column cannot fill a generated
+ * column: 42P10.  Checks the table as tm_store_check_table does, and the
+ * privilege to INSERT.
  */
 extern StoreTarget *tm_store_open(Relation table, Relation stream, MemoryContext cxt);
 
@@ -33,22 +42,41 @@ extern Bitmapset *tm_store_needed(const StoreTarget *target);
 extern List *tm_store_unstored(const StoreTarget *target);
 
 /*
+ * Columns of the table (attribute numbers, offset as in Bitmapset of Vars) that
+ * somebody reads from the stored rows; the others are NULL there.  NULL = all,
+ * as after opening.
+ */
+extern void tm_store_set_wanted(StoreTarget *target, const Bitmapset *wanted);
+
+/*
  * Store rows[from .. to - 1]: defaults, generated columns, constraints, table
  * partitions, indexes and triggers as COPY treats them; table_multi_insert
  * wherever COPY would use it.  AFTER triggers have run when it returns.
  * When stored is not NULL, the rows as stored are appended to it in the
  * table's layout (root table's layout for a partitioned one; rows that a
  * BEFORE trigger suppressed are left out), with message and watermark copied.
- * Throws what the table throws.
+ * Virtual generated columns are NULL in it.
+ *
+ * Runs under a snapshot of its own and ends with a command counter increment.
+ * Executor state is made in the current context and released on return; after
+ * an error the caller resets that context.  Throws what the table throws.
  */
 extern void tm_store_rows(StoreTarget *target, const StreamRows *rows, int from, int to,
 						  StreamRows *stored);
 
 /*
+ * Does the error, just thrown by tm_store_rows, mean that the table refuses a
+ * row?  True for classes 22, 23, 54 and P0, for anything raised inside a
+ * trigger, and for a row whose table partition takes none; never for classes
+ * 08, 40, 53, 55, 57 and 58.
+ */
+extern bool tm_store_is_refusal(const ErrorData *error);
+
+/*
  * The same for all rows, with refused rows found by repeating in halves under
  * internal subtransactions.  refuse is called for each refused row with the
- * error (copied, in the caller's context); SEMANTICS.md says which classes are
- * refusals, all others are thrown.
+ * error (copied, in the caller's context) after the rows before it were stored;
+ * what is no refusal is thrown, with no subtransaction left open.
  */
 typedef void (*StoreRefuse) (const StreamRows *rows, int row, ErrorData *error, void *arg);
 

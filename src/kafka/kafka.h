@@ -97,6 +97,7 @@ typedef struct KafkaConsumerOptions
 	List	   *properties;		/* of KafkaProperty *, from server and mapping */
 	const char *topic;
 	const char *client_id;
+	const char *group_id;		/* for store_group(), or NULL */
 	bool		read_committed;
 	int			queued_kbytes;	/* cap of the library's local queue */
 	bool		low_latency;	/* worker: fetch.wait small; scan: throughput */

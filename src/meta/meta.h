@@ -93,6 +93,7 @@ extern void tm_meta_ingest_insert(const MetaIngest *ingest);
 /* Write all fields back; stamps the row as belonging to this database. */
 extern void tm_meta_ingest_update(const MetaIngest *ingest);
 extern void tm_meta_ingest_set_absent(Oid stream, List *names);
+extern void tm_meta_ingest_set_cluster(Oid stream, const char *cluster_id);
 extern void tm_meta_ingest_delete(Oid stream);
 
 /* ---- partitions: positions, watermarks, counters (meta_partition.c) ---- */

@@ -185,6 +185,19 @@ tm_meta_ingest_set_absent(Oid stream, List *names)
 }
 
 void
+tm_meta_ingest_set_cluster(Oid stream, const char *cluster_id)
+{
+	static MetaStatement statement = {
+		.sql = "UPDATE tidemark_state.ingest SET cluster_id = $2 WHERE stream = $1",
+		.nargs = 2,
+		.argtypes = {OIDOID, TEXTOID}
+	};
+	Datum		values[2] = {ObjectIdGetDatum(stream), CStringGetTextDatum(cluster_id)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}
+
+void
 tm_meta_ingest_delete(Oid stream)
 {
 	static MetaStatement statement = {

@@ -1,6 +1,9 @@
 -- tidemark: install script, made by `make` from src/sql/*.sql
 \echo Use "CREATE EXTENSION tidemark" to load this file. \quit
 
+-- Nothing in this script may be found in a schema that others can write.
+SET LOCAL search_path TO pg_catalog, pg_temp;
+
 -- Schemas of our own, made here: a schema that somebody else made beforehand
 -- stops the installation instead of being adopted.
 CREATE SCHEMA tidemark;

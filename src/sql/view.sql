@@ -1,0 +1,39 @@
+-- view: the type of aggregate states, and what visible views are made of.
+
+CREATE TYPE tidemark.aggstate;
+CREATE FUNCTION tidemark_state.aggstate_in(pg_catalog.cstring) RETURNS tidemark.aggstate
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_aggstate_in';
+CREATE FUNCTION tidemark_state.aggstate_out(tidemark.aggstate) RETURNS pg_catalog.cstring
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_aggstate_out';
+CREATE TYPE tidemark.aggstate (
+    INPUT = tidemark_state.aggstate_in,
+    OUTPUT = tidemark_state.aggstate_out,
+    INTERNALLENGTH = VARIABLE,
+    STORAGE = extended
+);
+COMMENT ON TYPE tidemark.aggstate IS 'transition state of an aggregate whose state type is internal; opaque';
+COMMENT ON FUNCTION tidemark_state.aggstate_in(pg_catalog.cstring) IS 'input of type tidemark.aggstate; superusers only (42501)';
+COMMENT ON FUNCTION tidemark_state.aggstate_out(tidemark.aggstate) IS 'output of type tidemark.aggstate';
+
+CREATE FUNCTION tidemark.final(agg pg_catalog.regprocedure, state pg_catalog."any", result pg_catalog.anyelement)
+    RETURNS pg_catalog.anyelement
+    LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_final';
+COMMENT ON FUNCTION tidemark.final(pg_catalog.regprocedure, pg_catalog."any", pg_catalog.anyelement) IS
+    'result of an aggregate from its stored state; the third argument, NULL, gives the result type. Errors: 42804 when the state or the type is not the aggregate''s, 42501 without EXECUTE on it';
+
+CREATE FUNCTION tidemark.combine(agg pg_catalog.regprocedure, a pg_catalog.anyelement, b pg_catalog.anyelement)
+    RETURNS pg_catalog.anyelement
+    LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_combine';
+COMMENT ON FUNCTION tidemark.combine(pg_catalog.regprocedure, pg_catalog.anyelement, pg_catalog.anyelement) IS
+    'two stored states of an aggregate as one. Errors: 42804 when they are not states of the aggregate, 42501 without EXECUTE on it';
+
+CREATE FUNCTION tidemark.is_populated(state_table pg_catalog.regclass) RETURNS pg_catalog.bool
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_is_populated';
+COMMENT ON FUNCTION tidemark.is_populated(pg_catalog.regclass) IS
+    'true when the continuous view with this state table has its history; error 55000 otherwise, unless tidemark.read_unpopulated is on';
+
+CREATE FUNCTION tidemark_state.batch_rows() RETURNS SETOF pg_catalog.record
+    LANGUAGE C VOLATILE ROWS 1000 AS 'MODULE_PATHNAME', 'tm_batch_rows';
+COMMENT ON FUNCTION tidemark_state.batch_rows() IS 'stands for the rows of the current batch in plans of the engine; cannot be called';
+REVOKE ALL ON FUNCTION tidemark_state.batch_rows() FROM PUBLIC;
+

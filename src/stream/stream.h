@@ -75,6 +75,13 @@ extern bool tm_stream_is_stream(Oid relid);
 extern StreamOptions *tm_stream_get_options(Oid relid);
 
 /*
+ * Everything that can be wrong with a stream's definition, columns included:
+ * for after CREATE and ALTER FOREIGN TABLE.  Throws 42703, 42804, 42P17, 0A000,
+ * 42883 or 22023.
+ */
+extern void tm_stream_check_definition(Oid relid);
+
+/*
  * Consumer properties of a stream for this user: server options and the user's
  * (or PUBLIC's) mapping.  Never print them.
  */
@@ -178,6 +185,16 @@ extern bool tm_stream_decode_guarded(StreamDecoder *decoder, const KafkaMessage 
 									 TimestampTz ingest_time,
 									 Datum *values, bool *isnull,
 									 TimestampTz *event_time, FormatError *error);
+
+/* ---- headers (stream_headers.c) ---- */
+
+/*
+ * As a jsonb object of strings, the last of a repeated name, bytes that are not
+ * UTF-8 as '\\x..'; *isnull when there are none.
+ */
+extern Datum tm_stream_headers_to_jsonb(const KafkaMessage *msg, bool *isnull);
+/* From such an object (22023 for another jsonb); palloc'd. */
+extern void tm_stream_headers_from_jsonb(Datum datum, KafkaMessage *msg);
 
 /* ---- watermark of a partition (stream_watermark.c) ---- */
 

@@ -90,8 +90,9 @@ extern Query *tm_view_get_query(Oid view);
  * range table function tidemark_state.batch_rows(), at spec->source_rti, with
  * the columns of the source relation; its Aggrefs are partial already
  * (AGGSPLIT_INITIAL_SERIAL), so it can be planned only by tm_maintain_plan().
+ * over_source: keep the source relation itself, for its history.
  */
-extern Query *tm_view_delta_query(const ViewSpec *spec);
+extern Query *tm_view_delta_query(const ViewSpec *spec, bool over_source);
 
 /* The visible query: SELECT .. FROM s_<n>, with the check of is_populated. */
 extern Query *tm_view_visible_query(const ViewSpec *spec, Oid state_table);
@@ -154,7 +155,5 @@ extern void tm_view_drop(const MetaView *view);
 
 /* Refuse DML on sources and states: called at executor start. */
 extern void tm_view_check_writes(PlannedStmt *plan);
-/* Let this process write sources and states while set. */
-extern bool tm_view_set_writer(bool writer);
 
 #endif							/* TM_VIEW_H */

@@ -20,6 +20,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "parser/parse_agg.h"
@@ -274,14 +275,24 @@ is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *a
 	return true;
 }
 
-/* tumble(ts, size [, origin [, timezone]]): what window_end depends on. */
+/*
+ * What window_end of tumble(ts, size, origin [, timezone]) depends on besides
+ * window_start; with named and omitted arguments put in their places.
+ */
 static List *
 window_end_args(const FuncExpr *call)
 {
-	List	   *args = list_make1(lsecond(call->args));
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+	List	   *all;
+	List	   *args;
 
-	if (list_length(call->args) == 4)
-		args = lappend(args, lfourth(call->args));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", call->funcid);
+	all = expand_function_arguments(copyObject(call->args), false, call->funcresulttype, tuple);
+	ReleaseSysCache(tuple);
+	args = list_make1(lsecond(all));
+	if (list_length(all) == 4)
+		args = lappend(args, lfourth(all));
 	return args;
 }
 

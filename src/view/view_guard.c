@@ -9,6 +9,9 @@
  * (Rejected: triggers.  They show in \d, are dumped, and a statement trigger on
  * a partitioned table does not fire for writes to its partitions.)
  *
+ * The engine itself stores rows and merges states below the executor, so it
+ * needs no exemption, and neither do triggers that its writes fire get one.
+ *
  * Runs in: every backend.
  */
 #include "postgres.h"
@@ -20,17 +23,6 @@
 #include "utils/lsyscache.h"
 
 #include "view/view_internal.h"
-
-static bool is_writer = false;
-
-bool
-tm_view_set_writer(bool writer)
-{
-	bool		before = is_writer;
-
-	is_writer = writer;
-	return before;
-}
 
 static const char *
 visible_name(Oid state_table)
@@ -65,8 +57,6 @@ tm_view_check_write(Oid relid)
 {
 	Oid			source;
 
-	if (is_writer)
-		return;
 	if (tm_meta_view_is_state(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -87,8 +77,6 @@ tm_view_check_writes(PlannedStmt *plan)
 {
 	ListCell   *lc;
 
-	if (is_writer)
-		return;
 	foreach(lc, plan->resultRelations)
 		tm_view_check_write(rt_fetch(lfirst_int(lc), plan->rtable)->relid);
 }

@@ -90,7 +90,7 @@ make_partial_aggref(const ViewState *state)
 }
 
 Query *
-tm_view_delta_query(const ViewSpec *spec)
+tm_view_delta_query(const ViewSpec *spec, bool over_source)
 {
 	Query	   *query = copyObject(spec->query);
 	List	   *group_clause = NIL;
@@ -135,8 +135,11 @@ tm_view_delta_query(const ViewSpec *spec)
 									makeTargetEntry((Expr *) make_partial_aggref(&spec->states[i]),
 													resno, psprintf("a%d", resno), false));
 	}
-	cell = list_nth_cell(query->rtable, spec->source_rti - 1);
-	lfirst(cell) = make_batch_rte(spec, lfirst(cell));
+	if (!over_source)
+	{
+		cell = list_nth_cell(query->rtable, spec->source_rti - 1);
+		lfirst(cell) = make_batch_rte(spec, lfirst(cell));
+	}
 	query->hasAggs = spec->nstates > 0;
 	return query;
 }

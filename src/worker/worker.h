@@ -128,6 +128,7 @@ extern bool tm_worker_report_trouble(int sqlstate, const char *message, const ch
  */
 extern void tm_worker_exit_with_error(void);
 extern void tm_worker_report_batch(const int64 *phase_us, int64 rows);
+/* In a process without a slot (inject()) this does nothing. */
 extern void tm_worker_report_phase(WorkerPhase phase);
 /* A clean end: no backoff, start again at once if still wanted. */
 extern void tm_worker_report_done(void);

@@ -311,7 +311,8 @@ tm_worker_report_batch(const int64 *phase_us, int64 rows)
 void
 tm_worker_report_phase(WorkerPhase phase)
 {
-	*(volatile WorkerPhase *) &tm_worker_my_slot->info.phase = phase;
+	if (tm_worker_my_slot != NULL)
+		*(volatile WorkerPhase *) &tm_worker_my_slot->info.phase = phase;
 }
 
 void

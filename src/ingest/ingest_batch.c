@@ -1,0 +1,568 @@
+/*
+ * ingest_batch.c
+ *	  One batch of messages = one transaction.
+ *
+ * Rows, view states, watermarks, dead letters, counters and positions of a
+ * batch change together or not at all.  That this gives "exactly once from
+ * what a read_committed consumer is given" rests on:
+ *
+ * I1. A partition's row changes only in the transaction that applies the
+ *	   messages it counts (meta_partition.c).
+ * I2. The row is locked before the first message is applied, and saved only if
+ *	   it still has the position the batch started from; so of two processes
+ *	   that believe they own a partition one aborts.
+ * I3. Messages of a partition are applied in offset order and none below
+ *	   next_offset; next_offset then is one more than the last of them, or the
+ *	   end position when the consumer saw the end of the partition.
+ * I4. Which rows are decoded, refused or late follows from the content of each
+ *	   partition in offset order alone: watermarks advance row by row, never
+ *	   batch by batch.
+ *
+ * Order of locks: stream, table, partitions in order, views by state table
+ * OID.  The list of views is read after the locks on stream and table, so a
+ * view that is being created is either seen by a batch or has already seen
+ * what that batch did.
+ *
+ * First attempt and careful attempt: the first has no subtransaction and any
+ * error aborts it; then the batch is repeated carefully, where a refused row
+ * becomes a dead letter and a failing view fails alone.  inject(), which
+ * cannot abort its caller's transaction, is always careful.
+ *
+ * Runs in: workers; backends that call inject() or resume a manual stream.
+ * Memory: a context per batch, below the caller's.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "ingest/ingest_internal.h"
+#include "maintain/maintain.h"
+
+/* max_error_ratio is judged from this many messages on. */
+#define ERROR_RATIO_MIN 100
+
+/* One batch on its way through the steps. */
+typedef struct BatchRun
+{
+	IngestBatch *batch;
+	MetaIngest *ingest;
+	List	   *stream_views;	/* live views over the stream */
+	List	   *table_views;	/* live views over the table */
+	IngestContext *ctx;
+	MetaPartition *partitions;
+	int			npartitions;
+	int64	   *expected;		/* positions found at the lock */
+	TimestampTz ingest_time;
+	StreamRows *rows;			/* decoded */
+	StreamRows *stored;			/* as the table has them, for table_views */
+	List	   *letters;		/* of DeadLetter */
+	int			current;		/* message at work, for error context; -1 */
+	/* on_error = fail, or too many bad messages: */
+	bool		fail;
+	int			fail_sqlstate;
+	char	   *fail_reason;
+	char	   *fail_hint;
+	int			nmessages;		/* to apply: fewer when on_error = fail */
+} BatchRun;
+
+/* ---- locks and lists ---- */
+
+MetaIngest *
+tm_ingest_lock(Oid stream, LOCKMODE mode)
+{
+	MetaIngest *ingest;
+
+	LockRelationOid(stream, mode);
+	ingest = tm_meta_ingest_find(stream);
+	if (ingest != NULL && OidIsValid(ingest->into_table))
+		LockRelationOid(ingest->into_table, RowExclusiveLock);
+	return ingest;
+}
+
+static List *
+live_views(Oid source)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+	List	   *all;
+
+	if (!OidIsValid(source))
+		return NIL;
+	all = tm_meta_view_list(source);
+	foreach(lc, all)
+	{
+		MetaView   *view = lfirst(lc);
+
+		if (view->state == META_LIVE && !view->own_offsets)
+			result = lappend(result, view);
+	}
+	return result;
+}
+
+/* Partition numbers of messages and positions, each once. */
+static int32 *
+list_partitions(const IngestBatch *batch, int *count)
+{
+	int32	   *result = palloc(sizeof(int32) * Max(batch->nmessages + batch->npositions, 1));
+	int			n = 0;
+
+	for (int i = 0; i < batch->nmessages + batch->npositions; i++)
+	{
+		int32		partition = i < batch->nmessages ? batch->messages[i].partition :
+			batch->positions[i - batch->nmessages].partition;
+		bool		known = false;
+
+		/* runs of one partition are the rule */
+		for (int j = n - 1; j >= 0 && !known; j--)
+			known = result[j] == partition;
+		if (!known)
+			result[n++] = partition;
+	}
+	*count = n;
+	return result;
+}
+
+static void
+lock_partitions(BatchRun *run)
+{
+	int			wanted;
+	int32	   *numbers = list_partitions(run->batch, &wanted);
+
+	run->partitions = tm_meta_partition_lock(run->ingest->stream, wanted, numbers,
+											 &run->npartitions);
+	if (run->npartitions != wanted)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("ingest of stream \"%s\" does not know a partition of the batch",
+						get_rel_name(run->ingest->stream))));
+	run->expected = palloc(sizeof(int64) * Max(wanted, 1));
+	for (int i = 0; i < run->npartitions; i++)
+		run->expected[i] = run->partitions[i].next_offset;
+}
+
+static MetaPartition *
+get_partition(BatchRun *run, int32 number)
+{
+	for (int i = 0; i < run->npartitions; i++)
+		if (run->partitions[i].partition == number)
+			return &run->partitions[i];
+	elog(ERROR, "partition %d is not part of the batch", number);
+}
+
+/* ---- decode ---- */
+
+static void
+add_letter(BatchRun *run, int message, const char *stage, int sqlstate, const char *text,
+		   TimestampTz watermark)
+{
+	DeadLetter *letter = palloc(sizeof(DeadLetter));
+
+	letter->message = message;
+	letter->stage = stage;
+	letter->sqlstate = sqlstate;
+	letter->text = pstrdup(text);
+	letter->watermark = watermark;
+	run->letters = lappend(run->letters, letter);
+}
+
+/* Count a verdict; true when the share of bad messages is too high. */
+static bool
+note_verdict(IngestContext *ctx, bool bad)
+{
+	if (ctx->recent_count == INGEST_RECENT)
+		ctx->recent_nbad -= ctx->recent_bad[ctx->recent_next];
+	else
+		ctx->recent_count++;
+	ctx->recent_bad[ctx->recent_next] = bad;
+	ctx->recent_nbad += bad;
+	ctx->recent_next = (ctx->recent_next + 1) % INGEST_RECENT;
+	return bad && ctx->recent_count >= ERROR_RATIO_MIN &&
+		ctx->recent_nbad > ctx->options->max_error_ratio * ctx->recent_count;
+}
+
+static void
+set_fail(BatchRun *run, int sqlstate, char *reason, char *hint)
+{
+	run->fail = true;
+	run->fail_sqlstate = sqlstate;
+	run->fail_reason = reason;
+	run->fail_hint = hint;
+}
+
+/* A bad message: a dead letter, or the end of the ingest. */
+static void
+judge_bad(BatchRun *run, int i, const FormatError *error, TimestampTz watermark)
+{
+	const KafkaMessage *msg = &run->batch->messages[i];
+	StreamOptions *options = run->ctx->options;
+
+	if (options->on_error_fail)
+	{
+		set_fail(run, error->sqlstate,
+				 psprintf("bad message at partition %d, offset %lld: %s", msg->partition,
+						  (long long) msg->offset, error->message),
+				 psprintf("Skip it with tidemark.reset_ingest(..., '{\"%d\": %lld}'), or set on_error 'dead_letter'.",
+						  msg->partition, (long long) msg->offset + 1));
+		run->nmessages = i;
+		return;
+	}
+	add_letter(run, i, "decode", error->sqlstate, error->message, watermark);
+	if (note_verdict(run->ctx, true))
+	{
+		set_fail(run, ERRCODE_DATA_EXCEPTION,
+				 psprintf("%d of the last %d messages are bad, more than max_error_ratio allows; the last: %s",
+						  run->ctx->recent_nbad, run->ctx->recent_count, error->message),
+				 pstrdup("Read tidemark.dead_letters; mend the stream's columns or format, then resume."));
+		run->nmessages = i + 1;
+	}
+}
+
+/* Count the message and remember it as its partition's last. */
+static void
+pass_message(BatchRun *run, MetaPartition *partition, const KafkaMessage *msg)
+{
+	partition->next_offset = msg->offset + 1;
+	partition->last_offset = msg->offset;
+	partition->last_timestamp = msg->has_timestamp ? msg->timestamp : DT_NOBEGIN;
+	partition->last_message_at = run->ingest_time;
+}
+
+static void
+decode_message(BatchRun *run, int i, MetaPartition *partition)
+{
+	const KafkaMessage *msg = &run->batch->messages[i];
+	StreamRows *rows = run->rows;
+	StreamWatermark wm = {run->ctx->options->watermark_delay, partition->max_event_time};
+	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
+	TimestampTz watermark = tm_stream_watermark_get(&wm);
+	TimestampTz event_time;
+	FormatError error;
+	Datum	   *values;
+	bool	   *isnull;
+
+	if (msg->offset < partition->next_offset)
+		elog(ERROR, "offset %lld of partition %d was applied already",
+			 (long long) msg->offset, msg->partition);
+	tm_stream_rows_reserve(rows);
+	values = rows->values + (size_t) rows->nrows * rows->natts;
+	isnull = rows->isnull + (size_t) rows->nrows * rows->natts;
+	if (!tm_stream_decode_guarded(run->ctx->decoder, msg, run->ingest_time, values, isnull,
+								  &event_time, &error))
+	{
+		judge_bad(run, i, &error, watermark);
+		if (run->nmessages > i)
+		{
+			partition->dead_letters++;
+			pass_message(run, partition, msg);
+		}
+		return;
+	}
+	(void) note_verdict(run->ctx, false);
+	if (watermark_att != InvalidAttrNumber)
+	{
+		values[watermark_att - 1] = TimestampTzGetDatum(watermark);
+		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(watermark);
+	}
+	rows->message[rows->nrows] = i;
+	rows->watermark[rows->nrows] = watermark;
+	rows->nrows++;
+	tm_stream_watermark_advance(&wm, event_time);
+	partition->max_event_time = wm.max_event_time;
+	partition->watermark = tm_stream_watermark_get(&wm);
+	partition->rows++;
+	pass_message(run, partition, msg);
+}
+
+static void
+decode_batch(BatchRun *run)
+{
+	MetaIdentity identity;
+	MetaPartition *partition = NULL;
+	MemoryContext before = MemoryContextSwitchTo(run->rows->cxt);
+	int			level;
+
+	tm_meta_enter_as(run->ctx->options->owner, &identity);
+	level = tm_stream_push_decode_settings();
+	for (int i = 0; i < run->nmessages; i++)
+	{
+		const KafkaMessage *msg = &run->batch->messages[i];
+
+		if (partition == NULL || partition->partition != msg->partition)
+			partition = get_partition(run, msg->partition);
+		run->current = i;
+		decode_message(run, i, partition);
+	}
+	run->current = -1;
+	AtEOXact_GUC(false, level);
+	tm_meta_leave(&identity);
+	MemoryContextSwitchTo(before);
+}
+
+/* ---- store ---- */
+
+static void
+refuse_row(const StreamRows *rows, int row, ErrorData *error, void *arg)
+{
+	BatchRun   *run = arg;
+	int			message = rows->message[row];
+
+	get_partition(run, run->batch->messages[message].partition)->dead_letters++;
+	add_letter(run, message, "table", error->sqlerrcode, error->message, rows->watermark[row]);
+}
+
+static void
+store_batch(BatchRun *run)
+{
+	IngestContext *ctx = run->ctx;
+	MetaIdentity identity;
+
+	if (ctx->store == NULL || run->rows->nrows == 0)
+		return;
+	if (run->table_views != NIL)
+		run->stored = tm_stream_rows_create(ctx->table_natts, run->rows->nrows,
+											run->rows->cxt);
+	tm_meta_enter_as(ctx->table_owner, &identity);
+	if (run->batch->careful)
+		tm_store_rows_guarded(ctx->store, run->rows, run->stored, refuse_row, run);
+	else
+		tm_store_rows(ctx->store, run->rows, 0, run->rows->nrows, run->stored);
+	tm_meta_leave(&identity);
+	CommandCounterIncrement();
+}
+
+/* ---- views ---- */
+
+/*
+ * One view in a subtransaction of its own: when its expressions fail, it alone
+ * becomes failed.
+ */
+static void
+apply_view_guarded(MetaView *view, const StreamRows *rows)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		tm_maintain_apply(view, rows);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	if (tm_ingest_error_is_transient(error->sqlerrcode))
+		ReThrowError(error);
+	tm_ingest_view_set_failed(view, error->sqlerrcode, error->message);
+}
+
+static void
+apply_views(BatchRun *run, List *views, const StreamRows *rows)
+{
+	ListCell   *lc;
+
+	if (rows == NULL || rows->nrows == 0)
+		return;
+	foreach(lc, views)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (run->batch->careful)
+			apply_view_guarded(lfirst(lc), rows);
+		else
+			tm_maintain_apply(lfirst(lc), rows);
+	}
+}
+
+/* Views of both kinds in one order: that of their state tables. */
+static void
+maintain_batch(BatchRun *run)
+{
+	ListCell   *a = list_head(run->stream_views);
+	ListCell   *b = list_head(run->table_views);
+
+	while (a != NULL || b != NULL)
+	{
+		bool		take_a = b == NULL ||
+			(a != NULL && ((MetaView *) lfirst(a))->state_table < ((MetaView *) lfirst(b))->state_table);
+
+		if (take_a)
+		{
+			apply_views(run, list_make1(lfirst(a)), run->rows);
+			a = lnext(run->stream_views, a);
+		}
+		else
+		{
+			apply_views(run, list_make1(lfirst(b)), run->stored);
+			b = lnext(run->table_views, b);
+		}
+	}
+}
+
+/* ---- positions ---- */
+
+int64
+tm_ingest_message_hash(const KafkaMessage *msg)
+{
+	uint64		hash = 0;
+
+	if (msg->key != NULL)
+		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) msg->key, msg->key_len, 1));
+	if (msg->value != NULL)
+		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) msg->value, msg->value_len, hash));
+	return (int64) hash;
+}
+
+/* Positions past trailing control records, end offsets, hashes of last messages. */
+static void
+finish_positions(BatchRun *run)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		MetaPartition *p = &run->partitions[i];
+
+		for (int m = run->nmessages - 1; m >= 0; m--)
+			if (run->batch->messages[m].partition == p->partition)
+			{
+				p->last_hash = tm_ingest_message_hash(&run->batch->messages[m]);
+				break;
+			}
+	}
+	for (int i = 0; i < run->batch->npositions; i++)
+	{
+		const IngestPosition *position = &run->batch->positions[i];
+		MetaPartition *p = get_partition(run, position->partition);
+
+		if (position->end != KAFKA_OFFSET_NONE)
+			p->end_offset = position->end;
+		if (position->at_end && !run->fail && position->position > p->next_offset)
+			p->next_offset = position->position;
+		if (p->end_offset >= 0 && p->end_offset < p->next_offset)
+			p->end_offset = p->next_offset;
+	}
+}
+
+/* ---- all of it ---- */
+
+static void
+batch_error_context(void *arg)
+{
+	BatchRun   *run = arg;
+
+	if (run->current >= 0 && run->current < run->batch->nmessages)
+		errcontext("stream \"%s\", partition %d, offset %lld",
+				   get_rel_name(run->ingest->stream),
+				   run->batch->messages[run->current].partition,
+				   (long long) run->batch->messages[run->current].offset);
+	else
+		errcontext("ingest of stream \"%s\"", get_rel_name(run->ingest->stream));
+}
+
+/* Constraint triggers must fire inside the batch, not at its commit. */
+static void
+set_constraints_immediate(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(stmt);
+}
+
+static int64
+lap(int64 *since)
+{
+	int64		now = tm_clock_monotonic_us();
+	int64		elapsed = now - *since;
+
+	*since = now;
+	return elapsed;
+}
+
+static void
+run_steps(BatchRun *run)
+{
+	IngestBatch *batch = run->batch;
+	int64		clock = tm_clock_monotonic_us();
+
+	set_constraints_immediate();
+	lock_partitions(run);
+	TM_FAULT("locked");
+	tm_worker_report_phase(WORKER_PHASE_DECODE);
+	decode_batch(run);
+	batch->phase_us[WORKER_PHASE_DECODE] = lap(&clock);
+	tm_worker_report_phase(WORKER_PHASE_STORE);
+	store_batch(run);
+	TM_FAULT("stored");
+	batch->phase_us[WORKER_PHASE_STORE] = lap(&clock);
+	tm_worker_report_phase(WORKER_PHASE_MAINTAIN);
+	maintain_batch(run);
+	TM_FAULT("maintained");
+	batch->phase_us[WORKER_PHASE_MAINTAIN] = lap(&clock);
+	tm_worker_report_phase(WORKER_PHASE_COMMIT);
+	tm_ingest_dead_letters_store(run->ctx->options, batch, run->letters);
+	finish_positions(run);
+	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
+	TM_FAULT("saved");
+	tm_meta_ingest_set_absent(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
+	if (run->fail)
+		tm_ingest_set_failed(run->ingest, run->fail_sqlstate, run->fail_reason, run->fail_hint);
+	batch->rows = run->rows->nrows;
+}
+
+IngestOutcome
+tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
+{
+	BatchRun	run = {.batch = batch,.current = -1,.nmessages = batch->nmessages};
+	ErrorContextCallback callback = {.callback = batch_error_context,.arg = &run};
+	MemoryContext cxt;
+	MemoryContext before;
+	Relation	rel;
+
+	run.ingest = tm_ingest_lock(stream, RowExclusiveLock);
+	if (run.ingest == NULL || run.ingest->state != META_RUNNING)
+		return INGEST_NOT_RUNNING;
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark batch", ALLOCSET_DEFAULT_SIZES);
+	before = MemoryContextSwitchTo(cxt);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	run.ingest_time = tm_clock_now();
+	run.stream_views = live_views(stream);
+	run.table_views = live_views(run.ingest->into_table);
+	run.ctx = tm_ingest_context_get(run.ingest, run.stream_views, run.table_views);
+	rel = table_open(stream, NoLock);
+	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);
+	table_close(rel, NoLock);
+	run_steps(&run);
+	tm_ingest_signal_at_commit();
+
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(cxt);
+	return run.fail ? INGEST_FAILED : INGEST_APPLIED;
+}

@@ -1,0 +1,256 @@
+/*
+ * ingest_ddl.c
+ *	  What utility statements mean for ingests.
+ *
+ * A stream's options are compared before and after ALTER FOREIGN TABLE: its
+ * topic, format and event time cannot change under an ingest, and what decides
+ * about rows or watermarks cannot change under a view.
+ *
+ * The sql_drop event trigger cleans up after streams, tables and views.
+ *
+ * Runs in: backends.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/event_trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "ingest/ingest.h"
+#include "ingest/ingest_internal.h"
+#include "view/view.h"
+
+PG_FUNCTION_INFO_V1(tm_on_drop);
+
+/* The stream that a statement creates or alters. */
+static Oid
+statement_stream(Node *stmt)
+{
+	RangeVar   *rel = NULL;
+	Oid			relid;
+
+	if (!IsTransactionState())
+		return InvalidOid;
+	if (IsA(stmt, CreateForeignTableStmt))
+		rel = ((CreateForeignTableStmt *) stmt)->base.relation;
+	else if (IsA(stmt, AlterTableStmt))
+		rel = ((AlterTableStmt *) stmt)->relation;
+	if (rel == NULL)
+		return InvalidOid;
+	relid = RangeVarGetRelid(rel, NoLock, true);
+	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE &&
+		tm_stream_is_stream(relid) ? relid : InvalidOid;
+}
+
+void
+tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl)
+{
+	ddl->stream = InvalidOid;
+	ddl->options = NULL;
+	if (!IsA(stmt, AlterTableStmt))
+		return;
+	ddl->stream = statement_stream(stmt);
+	if (OidIsValid(ddl->stream))
+		ddl->options = tm_stream_get_options(ddl->stream);
+}
+
+static void
+refuse_change(Oid stream, const char *what, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("cannot change %s of stream \"%s\" while %s", what, get_rel_name(stream), why),
+			 errhint("Create another stream on the topic.")));
+}
+
+static const StreamColumn *
+find_column(const StreamOptions *options, AttrNumber attnum)
+{
+	for (int i = 0; i < options->ncolumns; i++)
+		if (options->columns[i].attnum == attnum)
+			return &options->columns[i];
+	return NULL;
+}
+
+static bool
+differ(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a != b : strcmp(a, b) != 0;
+}
+
+static void
+check_under_ingest(const StreamOptions *before, const StreamOptions *after)
+{
+	const char *why = "an ingest exists";
+
+	if (differ(before->topic, after->topic))
+		refuse_change(after->relid, "the topic", why);
+	if (before->format != after->format)
+		refuse_change(after->relid, "the format", why);
+	if (before->event_time != after->event_time)
+		refuse_change(after->relid, "event_time", why);
+}
+
+static void
+check_under_view(const StreamOptions *before, const StreamOptions *after)
+{
+	const char *why = "a continuous view reads it";
+
+	if (before->watermark_delay != after->watermark_delay)
+		refuse_change(after->relid, "watermark_delay", why);
+	for (int i = 0; i < before->ncolumns; i++)
+	{
+		const StreamColumn *a = &before->columns[i];
+		const StreamColumn *b = find_column(after, a->attnum);
+
+		if (b == NULL)
+			continue;			/* dropped: no view uses it */
+		if (a->metadata != b->metadata || differ(a->format.field, b->format.field))
+			refuse_change(after->relid, psprintf("the field of column \"%s\"", a->name), why);
+		if (a->format.time_unit != b->format.time_unit)
+			refuse_change(after->relid, psprintf("time_unit of column \"%s\"", a->name), why);
+	}
+}
+
+void
+tm_ingest_ddl_after(Node *stmt, const IngestDdl *ddl)
+{
+	Oid			stream;
+	StreamOptions *options;
+
+	if (IsA(stmt, CreateExtensionStmt) &&
+		strcmp(((CreateExtensionStmt *) stmt)->extname, "tidemark") == 0)
+		tm_worker_wake_scheduler_at_commit();
+	if (!IsA(stmt, CreateForeignTableStmt) && !OidIsValid(ddl->stream))
+		return;
+	stream = statement_stream(stmt);
+	if (!OidIsValid(stream))
+		return;
+	CommandCounterIncrement();
+	tm_stream_check_definition(stream);
+	if (ddl->options == NULL || ddl->stream != stream)
+		return;
+	options = tm_stream_get_options(stream);
+	if (tm_meta_ingest_find(stream) != NULL)
+		check_under_ingest(ddl->options, options);
+	if (tm_meta_view_list(stream) != NIL)
+		check_under_view(ddl->options, options);
+}
+
+/* ---- sql_drop ---- */
+
+/* OIDs of the first column of a query over what was just dropped. */
+static List *
+dropped(const char *sql)
+{
+	List	   *result = NIL;
+	MemoryContext cxt = CurrentMemoryContext;
+
+	SPI_connect();
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read dropped objects");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		MemoryContext before = MemoryContextSwitchTo(cxt);
+
+		result = lappend_oid(result,
+							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															SPI_tuptable->tupdesc, 1, &isnull)));
+		MemoryContextSwitchTo(before);
+	}
+	SPI_finish();
+	return result;
+}
+
+#define DROPPED_RELATIONS \
+	" JOIN pg_catalog.pg_event_trigger_dropped_objects() d " \
+	"ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.objid "
+
+static void
+forget_streams(List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+	{
+		tm_meta_ingest_delete(lfirst_oid(lc));
+		tm_meta_partition_delete(lfirst_oid(lc));
+		tm_meta_stream_delete(lfirst_oid(lc));
+	}
+	if (streams != NIL)
+		tm_worker_wake_scheduler_at_commit();
+}
+
+/*
+ * The table of an ingest is gone: it goes on for the views over the stream, or
+ * ends.
+ */
+static void
+forget_tables(List *streams)
+{
+	ListCell   *lc;
+
+	foreach(lc, streams)
+	{
+		MetaIngest *ingest = tm_meta_ingest_find(lfirst_oid(lc));
+
+		if (ingest == NULL)
+			continue;
+		if (tm_meta_view_list(ingest->stream) == NIL)
+		{
+			tm_meta_ingest_delete(ingest->stream);
+			tm_meta_partition_delete(ingest->stream);
+		}
+		else
+		{
+			ingest->into_table = InvalidOid;
+			ingest->implicit = true;
+			tm_meta_ingest_update(ingest);
+		}
+	}
+	if (streams != NIL)
+		tm_worker_wake_scheduler_at_commit();
+}
+
+/* Event trigger function: on sql_drop. */
+Datum
+tm_on_drop(PG_FUNCTION_ARGS)
+{
+	MetaIdentity identity;
+	List	   *views;
+	List	   *streams;
+	List	   *tables;
+	ListCell   *lc;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		elog(ERROR, "not fired by event trigger manager");
+	if (!tm_meta_is_installed())
+		PG_RETURN_NULL();
+	tm_meta_enter(&identity);
+	views = dropped("SELECT DISTINCT v.state_table::oid FROM tidemark_state.view v" DROPPED_RELATIONS
+					"IN (v.state_table::oid, v.view::oid, v.query_view::oid)");
+	streams = dropped("SELECT DISTINCT d.objid FROM (SELECT stream FROM tidemark_state.stream "
+					  "UNION SELECT stream FROM tidemark_state.ingest) s" DROPPED_RELATIONS
+					  "= s.stream::oid");
+	tables = dropped("SELECT DISTINCT i.stream::oid FROM tidemark_state.ingest i" DROPPED_RELATIONS
+					 "= i.into_table::oid");
+	tm_meta_leave(&identity);
+	foreach(lc, views)
+	{
+		MetaView   *view = tm_meta_view_find_by_state(lfirst_oid(lc));
+
+		if (view != NULL)
+			tm_view_drop(view);
+	}
+	forget_tables(list_difference_oid(tables, streams));
+	forget_streams(streams);
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,157 @@
+/*
+ * ingest_internal.h
+ *	  Shared by the files of the ingest room only.
+ */
+#ifndef TM_INGEST_INTERNAL_H
+#define TM_INGEST_INTERNAL_H
+
+#include "ingest/ingest_store.h"
+#include "meta/meta.h"
+#include "stream/stream.h"
+#include "worker/worker.h"
+
+/* ---- ingest_context.c: what a process keeps about a stream it ingests ---- */
+
+#define INGEST_RECENT 1000		/* messages that max_error_ratio looks at */
+
+typedef struct IngestContext
+{
+	Oid			stream;			/* hash key */
+	bool		valid;			/* no invalidation since it was built */
+	Oid			into_table;
+	MemoryContext cxt;
+	StreamOptions *options;
+	StreamDecoder *decoder;
+	StoreTarget *store;			/* NULL without a table */
+	Oid			table_owner;
+	int			table_natts;
+	List	   *state_tables;	/* of the views whose needs the decoder knows */
+	/* verdicts on the most recent messages since the ingest was started */
+	TimestampTz recent_since;
+	bool		recent_bad[INGEST_RECENT];
+	int			recent_count;	/* up to INGEST_RECENT */
+	int			recent_next;
+	int			recent_nbad;
+} IngestContext;
+
+/*
+ * The context of a stream, valid for these live views over stream and table;
+ * the caller holds locks on both.
+ */
+extern IngestContext *tm_ingest_context_get(const MetaIngest *ingest, List *stream_views,
+											List *table_views);
+
+/* ---- ingest_batch.c: one batch = one transaction ---- */
+
+/* Where reading a partition stands beyond its messages. */
+typedef struct IngestPosition
+{
+	int32		partition;
+	int64		position;		/* next offset, when at_end */
+	int64		end;			/* KAFKA_OFFSET_NONE = unknown */
+	bool		at_end;
+} IngestPosition;
+
+typedef struct IngestBatch
+{
+	const KafkaMessage *messages;
+	int			nmessages;
+	const IngestPosition *positions;	/* partitions to save besides, or NULL */
+	int			npositions;
+	bool		careful;		/* survive refused rows and failing views */
+	int64		phase_us[WORKER_NPHASES];	/* out */
+	int64		rows;			/* out: decoded rows */
+} IngestBatch;
+
+typedef enum IngestOutcome
+{
+	INGEST_APPLIED,
+	INGEST_NOT_RUNNING,			/* paused, failed or dropped: nothing was done */
+	INGEST_FAILED,				/* the ingest became failed in this transaction */
+} IngestOutcome;
+
+/*
+ * Apply a batch inside the current transaction.  Messages are in offset order
+ * per partition and none is below the partition's next_offset.
+ */
+extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
+
+/* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
+extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
+
+/* Note that something was committed, once this transaction is. */
+extern void tm_ingest_signal_at_commit(void);
+
+/* Hash of key and value, to recognise a message again. */
+extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
+
+/* ---- ingest_dead_letter.c ---- */
+
+typedef struct DeadLetter
+{
+	int			message;		/* index into the batch */
+	const char *stage;			/* "decode" or "table" */
+	int			sqlstate;
+	char	   *text;
+	TimestampTz watermark;
+} DeadLetter;
+
+/* Write dead letters of a batch, as the stream's owner. */
+extern void tm_ingest_dead_letters_store(const StreamOptions *options, const IngestBatch *batch,
+										 List *letters);
+
+/* ---- ingest_error.c: which errors mean what ---- */
+
+/* Infrastructure: nothing is wrong with the data; try again later. */
+extern bool tm_ingest_error_is_transient(int sqlstate);
+
+/* ---- ingest_fail.c ---- */
+
+extern void tm_ingest_set_failed(MetaIngest *ingest, int sqlstate, const char *reason,
+								 const char *hint);
+extern void tm_ingest_view_set_failed(MetaView *view, int sqlstate, const char *reason);
+
+/* ---- ingest_offsets.c: where to start ---- */
+
+/*
+ * Make the rows of partitions that do not have one: at the ingest's start_at
+ * when there is none yet, at the earliest offset for those that came later.
+ */
+extern void tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
+									  KafkaConsumer *consumer);
+/*
+ * Is the topic still the one that was read?  Throws 55000 otherwise.
+ */
+extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *options,
+									KafkaConsumer *consumer, int n, const MetaPartition *partitions);
+
+/* ---- ingest_backfill.c: history of a new view ---- */
+
+/* Fill a view over a manual stream up to where its ingest stands. */
+extern void tm_ingest_backfill_manual(MetaView *view);
+/* Apply messages of the log to one view; as part of the caller's transaction. */
+extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
+									 const KafkaMessage *messages, int n);
+
+/* ---- ingest_wait.c ---- */
+
+/*
+ * REFRESH: wait until the view is live and has reached the end offsets of now.
+ * Throws when it cannot get there.
+ */
+extern void tm_ingest_wait_refresh(const MetaView *view);
+
+/* ---- ingest_view.c: the engine behind CREATE, REFRESH, DROP of a view ---- */
+
+/* Fill or rebuild a view that is paused or failed. */
+extern void tm_ingest_view_rebuild(MetaView *view);
+
+/* ---- ingest_control.c ---- */
+
+/* Start an ingest; checks are the caller's. */
+extern MetaIngest *tm_ingest_create(Oid stream, Oid into_table, int workers,
+									const char *start_at, bool implicit);
+/* The manual stream's messages beyond its offsets, through the batch. */
+extern void tm_ingest_catch_up_manual(Oid stream);
+
+#endif							/* TM_INGEST_INTERNAL_H */

@@ -1,0 +1,190 @@
+/*
+ * ingest_view.c
+ *	  The engine behind CREATE, REFRESH and DROP of a continuous view: how a
+ *	  view gets its history and joins the ingest.
+ *
+ * Over a table: the table is locked against batches, its rows are aggregated
+ * under a snapshot taken after the lock, and the view is live from the next
+ * batch on.
+ * Over a manual stream: the same, over the kept log.
+ * Over a Kafka stream: when the ingest has not begun yet, the view simply
+ * follows it from the first message; otherwise a backfill worker reads the log
+ * (ingest_backfill.c).
+ *
+ * Runs in: backends.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/fault.h"
+#include "ingest/ingest.h"
+#include "ingest/ingest_internal.h"
+#include "ingest/ingest_process.h"
+#include "maintain/maintain.h"
+#include "view/view.h"
+
+static void
+set_live(MetaView *view)
+{
+	view->state = META_LIVE;
+	view->populated = true;
+	view->own_offsets = false;
+	view->reason = view->hint = view->sqlstate = NULL;
+	view->since = tm_clock_now();
+	tm_meta_view_update(view);
+}
+
+/* A view without keys has its row from the start. */
+static void
+add_empty_row(const MetaView *view)
+{
+	StreamRows	none = {.natts = 0,.nrows = 0};
+
+	tm_maintain_apply(view, &none);
+}
+
+static void
+populate_from_table(MetaView *view)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot fill a continuous view over a table in a transaction of isolation level REPEATABLE READ or SERIALIZABLE"),
+				 errhint("Use READ COMMITTED.")));
+	/* in-flight batches finish, new ones wait until we commit */
+	LockRelationOid(view->source, ShareLock);
+	TM_FAULT("view_locked");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	tm_maintain_apply_source(view);
+	PopActiveSnapshot();
+	set_live(view);
+}
+
+/* A stream without ingest gets one, that goes with its last view. */
+static MetaIngest *
+ensure_ingest(const MetaView *view)
+{
+	MetaIngest *ingest = tm_meta_ingest_find(view->source);
+
+	if (ingest != NULL)
+		return ingest;
+	if (!object_ownercheck(RelationRelationId, view->source, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("stream \"%s\" is not ingested", get_rel_name(view->source)),
+				 errhint("Its owner can start the ingest with tidemark.start_ingest().")));
+	return tm_ingest_create(view->source, InvalidOid, 1, view->start_at, true);
+}
+
+static void
+populate_from_stream(MetaView *view)
+{
+	StreamOptions *options = tm_stream_get_options(view->source);
+	MetaIngest *ingest;
+	int			npartitions;
+
+	LockRelationOid(view->source, ShareRowExclusiveLock);
+	ingest = ensure_ingest(view);
+	if (options->transport == STREAM_MANUAL)
+	{
+		add_empty_row(view);
+		tm_ingest_backfill_manual(view);
+		set_live(view);
+		if (ingest->state == META_RUNNING)
+			tm_ingest_catch_up_manual(view->source);
+		return;
+	}
+	add_empty_row(view);
+	(void) tm_meta_partition_list(view->source, &npartitions);
+	view->state = META_BACKFILLING;
+	view->own_offsets = npartitions > 0 || !ingest->implicit;
+	view->reason = view->hint = view->sqlstate = NULL;
+	view->since = tm_clock_now();
+	tm_meta_view_update(view);
+	tm_worker_wake_scheduler_at_commit();
+}
+
+void
+tm_ingest_view_rebuild(MetaView *view)
+{
+	tm_maintain_clear(view);
+	tm_meta_view_partition_delete(view->state_table);
+	if (tm_stream_is_stream(view->source))
+		populate_from_stream(view);
+	else
+		populate_from_table(view);
+}
+
+static void
+populate(const MetaView *created, bool with_data)
+{
+	MetaView	view = *created;
+
+	if (!with_data)
+	{
+		view.reason = "created WITH NO DATA";
+		view.hint = "REFRESH MATERIALIZED VIEW or tidemark.resume() fills it.";
+		tm_meta_view_update(&view);
+		return;
+	}
+	if (tm_stream_is_stream(view.source))
+		populate_from_stream(&view);
+	else
+		populate_from_table(&view);
+}
+
+/* The last view of an ingest that was made for views takes it along. */
+static void
+forget(const MetaView *view)
+{
+	MetaIngest *ingest = tm_meta_ingest_find(view->source);
+
+	if (ingest == NULL || !ingest->implicit || tm_meta_view_list(view->source) != NIL)
+		return;
+	tm_meta_ingest_delete(ingest->stream);
+	tm_meta_partition_delete(ingest->stream);
+	tm_worker_wake_scheduler_at_commit();
+}
+
+static void
+refresh(const MetaView *found)
+{
+	MetaView   *view;
+
+	tm_maintain_lock(found->state_table);
+	view = tm_meta_view_find_by_state(found->state_table);
+	if (view->state == META_FAILED || view->state == META_PAUSED)
+	{
+		view->stamps = tm_view_state_stamps(tm_view_load_spec(view));
+		tm_meta_view_update(view);
+		tm_ingest_view_rebuild(view);
+		if (!view->own_offsets && view->state == META_LIVE)
+			return;
+	}
+	tm_ingest_wait_refresh(view);
+}
+
+static const ViewEngine engine = {
+	.populate = populate,
+	.refresh = refresh,
+	.forget = forget,
+};
+
+void
+tm_ingest_init(void)
+{
+	tm_view_set_engine(&engine);
+	tm_ingest_register_launcher();
+}

@@ -1,0 +1,692 @@
+/*
+ * kafka_consumer.c
+ *	  Reading partitions of a topic from given offsets, in batches.
+ *
+ * Partitions are assigned with our own offsets; no consumer group is joined
+ * and none is asked where to start.  An offset that the partition does not
+ * have is an error, never a reason to start elsewhere.
+ *
+ * Messages are taken from the library's queue in chunks and given to the
+ * caller as pointers into the library's memory.  What a chunk holds beyond the
+ * limits of the batch waits in the chunk: the library's queue cannot be looked
+ * at without taking.  Errors and end-of-partition events stand in the queue
+ * between the messages and are handled in their turn; one that has to be
+ * thrown waits until the messages before it were given and released.
+ *
+ * The library signals the descriptor only when something enters an empty
+ * queue, so poll() signals it as well whenever it leaves something behind.
+ *
+ * Invariants:
+ * 1. partitions[p].position is greater than every offset of p in the batch, and
+ *	  no message of p between the assigned offset and position was left out.
+ * 2. Offsets of a partition in a batch, and from batch to batch, increase.
+ * 3. Every message is in exactly one of chunk, batch, single, or destroyed.
+ *
+ * Runs in: workers and backends, never the postmaster, which forks.
+ * Memory: everything is in the consumer's context, whose reset callback
+ * destroys the handles.  A process that exits destroys what is still open,
+ * because the library's threads may use OpenSSL, which exit() cleans up.
+ */
+#include "postgres.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "kafka/kafka_internal.h"
+
+/* Messages taken from the library's queue at a time. */
+#define KAFKA_CHUNK			1024
+
+/* Milliseconds from Kafka's epoch to PostgreSQL's. */
+#define KAFKA_EPOCH_MS \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
+
+/* All open consumers of this process. */
+static dlist_head open_consumers = DLIST_STATIC_INIT(open_consumers);
+static bool exit_callback_registered = false;
+
+static void drop_single(KafkaConsumer *consumer);
+
+/* ---- life ---- */
+
+/*
+ * Give back everything that is not memory of ours.  Does not throw.  Called by
+ * the context, or before that by the exit of the process.
+ */
+static void
+destroy_handles(void *arg)
+{
+	KafkaConsumer *consumer = arg;
+
+	if (!consumer->open)
+		return;
+	consumer->open = false;
+	dlist_delete(&consumer->node);
+
+	/* the library wants its messages, queues and topics back first */
+	tm_kafka_consumer_release(consumer);
+	for (; consumer->chunk_next < consumer->chunk_count; consumer->chunk_next++)
+		rd_kafka_message_destroy(consumer->chunk[consumer->chunk_next]);
+	drop_single(consumer);
+	if (consumer->consumer_queue != NULL)
+	{
+		rd_kafka_queue_io_event_enable(consumer->consumer_queue, -1, NULL, 0);
+		rd_kafka_queue_destroy(consumer->consumer_queue);
+	}
+	if (consumer->main_queue != NULL)
+	{
+		rd_kafka_queue_io_event_enable(consumer->main_queue, -1, NULL, 0);
+		rd_kafka_queue_destroy(consumer->main_queue);
+	}
+	if (consumer->rkt != NULL)
+		rd_kafka_topic_destroy(consumer->rkt);
+	if (consumer->rk != NULL)
+		rd_kafka_destroy_flags(consumer->rk,
+							   RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (consumer->conf != NULL)
+		rd_kafka_conf_destroy(consumer->conf);
+	if (consumer->fd >= 0)
+	{
+		close(consumer->fd);
+		ReleaseExternalFD();
+	}
+}
+
+static void
+destroy_at_exit(int code, Datum arg)
+{
+	while (!dlist_is_empty(&open_consumers))
+		destroy_handles(dlist_head_element(KafkaConsumer, node,
+										   &open_consumers));
+}
+
+/* An empty consumer in a context of its own, guarded by the reset callback. */
+static KafkaConsumer *
+make_consumer(const KafkaConsumerOptions *options, MemoryContext cxt)
+{
+	MemoryContext consumer_cxt;
+	MemoryContext oldcxt;
+	MemoryContextCallback *callback;
+	KafkaConsumer *consumer;
+
+	consumer_cxt = AllocSetContextCreate(cxt, "tidemark kafka consumer",
+										 ALLOCSET_DEFAULT_SIZES);
+	oldcxt = MemoryContextSwitchTo(consumer_cxt);
+	consumer = palloc0(sizeof(KafkaConsumer));
+	callback = palloc0(sizeof(MemoryContextCallback));
+	consumer->cxt = consumer_cxt;
+	consumer->fd = -1;
+	consumer->topic = pstrdup(options->topic);
+	if (options->group_id != NULL)
+		consumer->group_id = pstrdup(options->group_id);
+	consumer->chunk = palloc(KAFKA_CHUNK * sizeof(rd_kafka_message_t *));
+	consumer->last_answer = tm_clock_monotonic_us();
+
+	consumer->open = true;
+	dlist_push_head(&open_consumers, &consumer->node);
+	callback->func = destroy_handles;
+	callback->arg = consumer;
+	MemoryContextRegisterResetCallback(consumer_cxt, callback);
+	MemoryContextSwitchTo(oldcxt);
+	return consumer;
+}
+
+/* Make the client.  Its threads inherit a mask that blocks every signal. */
+static void
+start_client(KafkaConsumer *consumer)
+{
+	char		errstr[KAFKA_TEXT_SIZE];
+	char		detail[KAFKA_TEXT_SIZE];
+	sigset_t	all;
+	sigset_t	saved;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &saved);
+	consumer->rk = rd_kafka_new(RD_KAFKA_CONSUMER, consumer->conf, errstr,
+								sizeof(errstr));
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+
+	if (consumer->rk == NULL)
+	{
+		tm_kafka_error_text(consumer->secrets, errstr, detail,
+							sizeof(detail));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("could not configure the Kafka client"),
+				 errdetail("The client library reports: %s", detail)));
+	}
+	consumer->conf = NULL;		/* the client has it now */
+
+	/* log lines wait in the main queue until we take them */
+	rd_kafka_set_log_queue(consumer->rk, NULL);
+	consumer->main_queue = rd_kafka_queue_get_main(consumer->rk);
+	consumer->consumer_queue = rd_kafka_queue_get_consumer(consumer->rk);
+	consumer->rkt = rd_kafka_topic_new(consumer->rk, consumer->topic, NULL);
+	if (consumer->rkt == NULL)
+		tm_kafka_error_throw(consumer, rd_kafka_last_error(), -1,
+							 KAFKA_OFFSET_NONE, NULL);
+}
+
+/* Let the library signal an eventfd. */
+static void
+open_descriptor(KafkaConsumer *consumer)
+{
+	static const uint64 one = 1;
+
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("too many open files for another Kafka consumer")));
+	consumer->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (consumer->fd < 0)
+	{
+		ReleaseExternalFD();
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create an event descriptor: %m")));
+	}
+	rd_kafka_queue_io_event_enable(consumer->consumer_queue, consumer->fd,
+								   &one, sizeof(one));
+	rd_kafka_queue_io_event_enable(consumer->main_queue, consumer->fd,
+								   &one, sizeof(one));
+}
+
+KafkaConsumer *
+tm_kafka_consumer_open(const KafkaConsumerOptions *options, MemoryContext cxt)
+{
+	KafkaConsumer *consumer;
+	MemoryContext oldcxt;
+
+	Assert(IsUnderPostmaster || !IsPostmasterEnvironment);
+	if (!exit_callback_registered)
+	{
+		on_proc_exit(destroy_at_exit, (Datum) 0);
+		exit_callback_registered = true;
+	}
+
+	consumer = make_consumer(options, cxt);
+	oldcxt = MemoryContextSwitchTo(consumer->cxt);
+	tm_kafka_config_build(consumer, options);
+	start_client(consumer);
+	open_descriptor(consumer);
+	MemoryContextSwitchTo(oldcxt);
+	return consumer;
+}
+
+void
+tm_kafka_consumer_close(KafkaConsumer *consumer)
+{
+	MemoryContextDelete(consumer->cxt);
+}
+
+/* ---- assignment ---- */
+
+/* Forget what was assigned, and what was taken but not given. */
+static void
+forget_assignment(KafkaConsumer *consumer)
+{
+	for (; consumer->chunk_next < consumer->chunk_count; consumer->chunk_next++)
+		rd_kafka_message_destroy(consumer->chunk[consumer->chunk_next]);
+	for (int i = 0; i < consumer->npartitions; i++)
+		consumer->partitions[i].assigned = false;
+}
+
+/* Make sure that there is an entry for the partition, and assign it. */
+static void
+assign_partition(KafkaConsumer *consumer, int32 partition, int64 offset)
+{
+	Assert(partition >= 0 && offset >= 0);
+	if (partition >= consumer->npartitions)
+	{
+		int			n = partition + 1;
+		Size		size = n * sizeof(KafkaPartition);
+
+		if (consumer->partitions == NULL)
+			consumer->partitions = MemoryContextAlloc(consumer->cxt, size);
+		else
+			consumer->partitions = repalloc(consumer->partitions, size);
+		memset(&consumer->partitions[consumer->npartitions], 0,
+			   (n - consumer->npartitions) * sizeof(KafkaPartition));
+		consumer->npartitions = n;
+	}
+	consumer->partitions[partition].assigned = true;
+	consumer->partitions[partition].at_end = false;
+	consumer->partitions[partition].position = offset;
+}
+
+void
+tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
+						 const int32 *partitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+
+	forget_assignment(consumer);
+	for (int i = 0; i < npartitions; i++)
+		assign_partition(consumer, partitions[i], offsets[i]);
+
+	list = rd_kafka_topic_partition_list_new(npartitions);
+	for (int i = 0; i < npartitions; i++)
+		rd_kafka_topic_partition_list_add(list, consumer->topic,
+										  partitions[i])->offset = offsets[i];
+	err = rd_kafka_assign(consumer->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		tm_kafka_error_throw(consumer, err, -1, KAFKA_OFFSET_NONE, NULL);
+}
+
+/* The entry of an assigned partition, or NULL. */
+static inline KafkaPartition *
+find_partition(KafkaConsumer *consumer, int32 partition)
+{
+	if (partition < 0 || partition >= consumer->npartitions ||
+		!consumer->partitions[partition].assigned)
+		return NULL;
+	return &consumer->partitions[partition];
+}
+
+bool
+tm_kafka_consumer_position(KafkaConsumer *consumer, int partition,
+						   KafkaPosition *position)
+{
+	KafkaPartition *part = find_partition(consumer, partition);
+	int64		low;
+	int64		high;
+
+	if (part == NULL)
+		return false;
+	position->position = part->position;
+	position->at_end = part->at_end;
+	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic,
+									   partition, &low, &high) ==
+		RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0)
+		position->end = high;
+	else
+		position->end = KAFKA_OFFSET_NONE;
+	return true;
+}
+
+void
+tm_kafka_consumer_store_group(KafkaConsumer *consumer, int npartitions,
+							  const int32 *partitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list;
+
+	if (consumer->group_id == NULL)
+		return;
+	list = rd_kafka_topic_partition_list_new(npartitions);
+	for (int i = 0; i < npartitions; i++)
+		rd_kafka_topic_partition_list_add(list, consumer->topic,
+										  partitions[i])->offset = offsets[i];
+
+	/* for information only, so a failure is none of ours */
+	(void) rd_kafka_commit(consumer->rk, list, 1);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* ---- messages ---- */
+
+/* Describe a message of the library. */
+static inline void
+fill_message(KafkaMessage *msg, rd_kafka_message_t *rkm)
+{
+	rd_kafka_timestamp_type_t type;
+	int64		ms = rd_kafka_message_timestamp(rkm, &type);
+
+	msg->value = rkm->payload;
+	msg->value_len = rkm->len;
+	msg->key = rkm->key;
+	msg->key_len = rkm->key_len;
+	msg->partition = rkm->partition;
+	msg->offset = rkm->offset;
+	msg->headers = NULL;
+	msg->nheaders = 0;
+	msg->handle = rkm;
+
+	/* a producer may send any number: what timestamptz cannot hold is none */
+	msg->has_timestamp = type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE &&
+		ms >= 0 && ms < END_TIMESTAMP / 1000;
+	msg->timestamp = msg->has_timestamp ? (ms - KAFKA_EPOCH_MS) * 1000 : 0;
+}
+
+int
+tm_kafka_message_headers(const KafkaMessage *msg, const KafkaHeader **headers)
+{
+	rd_kafka_headers_t *list;
+	rd_kafka_resp_err_t err;
+	KafkaHeader *result;
+	int			count;
+
+	*headers = msg->headers;
+	if (msg->handle == NULL)
+		return msg->nheaders;
+
+	err = rd_kafka_message_headers(msg->handle, &list);
+	if (err == RD_KAFKA_RESP_ERR__NOENT)
+		return 0;
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("could not read the headers of a Kafka message"),
+				 errdetail("The client library reports: %s",
+						   rd_kafka_err2str(err))));
+
+	count = (int) rd_kafka_header_cnt(list);
+	result = palloc(count * sizeof(KafkaHeader));
+	for (int i = 0; i < count; i++)
+	{
+		const void *value;
+
+		if (rd_kafka_header_get_all(list, i, &result[i].name, &value,
+									&result[i].len) !=
+			RD_KAFKA_RESP_ERR_NO_ERROR)
+			elog(ERROR, "Kafka message has fewer headers than it says");
+		result[i].value = value;
+	}
+	*headers = result;
+	return count;
+}
+
+/* Make the descriptor readable. */
+static void
+signal_descriptor(KafkaConsumer *consumer)
+{
+	const uint64 one = 1;
+
+	/* fails only when it is readable for sure */
+	if (write(consumer->fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		elog(ERROR, "could not signal the event descriptor: %m");
+}
+
+/* Take a chunk from the library's queue.  False when there is nothing. */
+static bool
+fetch_chunk(KafkaConsumer *consumer, int max_messages)
+{
+	ssize_t		n;
+
+	/* with a timeout this call would wait for a full array */
+	n = rd_kafka_consume_batch_queue(consumer->consumer_queue, 0,
+									 consumer->chunk,
+									 Min(max_messages, KAFKA_CHUNK));
+	consumer->chunk_next = 0;
+	consumer->chunk_count = (int) Max(n, 0);
+	return n > 0;
+}
+
+/* The partition is read to its end. */
+static void
+handle_end(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
+{
+	KafkaPartition *part = find_partition(consumer, rkm->partition);
+
+	if (part != NULL && rkm->offset >= part->position)
+	{
+		/* what lies between are control records, aborted or compacted away */
+		part->position = rkm->offset;
+		part->at_end = true;
+	}
+}
+
+/*
+ * Handle something in the queue that is not a message, and destroy it.
+ * Returns false, and leaves it, when it has to be thrown but messages of the
+ * batch go before.
+ */
+static bool
+handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
+{
+	rd_kafka_resp_err_t err = rkm->err;
+	int			partition = rkm->partition;
+	int64		offset = rkm->offset;
+	KafkaPartition *part = find_partition(consumer, partition);
+	char		text[KAFKA_TEXT_SIZE];
+
+	if (err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+	{
+		tm_kafka_error_clear(consumer);
+		handle_end(consumer, rkm);
+	}
+	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_PASSING)
+		tm_kafka_error_note(consumer, err, rd_kafka_message_errstr(rkm));
+	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+	{
+		if (consumer->batch_count > 0)
+			return false;
+		tm_kafka_error_text(consumer->secrets, rd_kafka_message_errstr(rkm),
+							text, sizeof(text));
+		rd_kafka_message_destroy(rkm);
+		consumer->chunk_next++;
+		signal_descriptor(consumer);	/* for what is left */
+		if (part != NULL)
+			offset = part->position;
+		tm_kafka_error_throw(consumer, err, partition, offset, text);
+	}
+	rd_kafka_message_destroy(rkm);
+	consumer->chunk_next++;
+	return true;
+}
+
+/* Room for more messages in the batch. */
+static void
+grow_batch(KafkaConsumer *consumer)
+{
+	int			size = Max(consumer->batch_size * 2, KAFKA_CHUNK);
+
+	if (consumer->batch == NULL)
+		consumer->batch = MemoryContextAllocHuge(consumer->cxt,
+												 size * sizeof(KafkaMessage));
+	else
+		consumer->batch = repalloc_huge(consumer->batch,
+										size * sizeof(KafkaMessage));
+	consumer->batch_size = size;
+}
+
+/*
+ * Move messages from the chunk to the batch.  Returns false when something has
+ * to stay in the chunk.
+ */
+static bool
+take_chunk(KafkaConsumer *consumer, int max_messages, size_t max_bytes)
+{
+	while (consumer->chunk_next < consumer->chunk_count)
+	{
+		rd_kafka_message_t *rkm = consumer->chunk[consumer->chunk_next];
+		KafkaPartition *part;
+		size_t		bytes;
+
+		if (unlikely(rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR))
+		{
+			if (!handle_event(consumer, rkm))
+				return false;
+			continue;
+		}
+
+		/* the library filters what is outdated, but invariant 2 is ours */
+		part = find_partition(consumer, rkm->partition);
+		if (unlikely(part == NULL || rkm->offset < part->position))
+		{
+			rd_kafka_message_destroy(rkm);
+			consumer->chunk_next++;
+			continue;
+		}
+
+		bytes = rkm->len + rkm->key_len;
+		if (consumer->batch_count > 0 &&
+			(consumer->batch_count >= max_messages ||
+			 consumer->batch_bytes + bytes > max_bytes))
+			return false;
+		if (unlikely(consumer->batch_count >= consumer->batch_size))
+			grow_batch(consumer);
+
+		fill_message(&consumer->batch[consumer->batch_count], rkm);
+		part->position = rkm->offset + 1;
+		part->at_end = false;
+		consumer->chunk_next++;
+		consumer->batch_count++;
+		consumer->batch_bytes += bytes;
+	}
+	return true;
+}
+
+int
+tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
+					   size_t max_bytes)
+{
+	int			before = consumer->batch_count;
+	bool		empty = false;
+
+	/* like the error of a partition: after the messages that came before */
+	if (consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR && before == 0)
+	{
+		rd_kafka_resp_err_t failure = consumer->failure;
+
+		consumer->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
+		tm_kafka_error_throw(consumer, failure, -1, KAFKA_OFFSET_NONE,
+							 consumer->failure_text);
+	}
+
+	while (take_chunk(consumer, max_messages, max_bytes) &&
+		   consumer->batch_count < max_messages &&
+		   consumer->batch_bytes < max_bytes)
+	{
+		if (!fetch_chunk(consumer, max_messages - consumer->batch_count))
+		{
+			empty = true;
+			break;
+		}
+	}
+	if (consumer->batch_count > before)
+		tm_kafka_error_clear(consumer);
+
+	/* after the messages: what was lost was lost after they came */
+	tm_kafka_error_drain(consumer);
+	if (!empty || consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
+		signal_descriptor(consumer);
+	return consumer->batch_count - before;
+}
+
+const KafkaMessage *
+tm_kafka_consumer_batch(const KafkaConsumer *consumer, int *count,
+						size_t *bytes)
+{
+	*count = consumer->batch_count;
+	if (bytes != NULL)
+		*bytes = consumer->batch_bytes;
+	return consumer->batch;
+}
+
+void
+tm_kafka_consumer_release(KafkaConsumer *consumer)
+{
+	for (int i = 0; i < consumer->batch_count; i++)
+		rd_kafka_message_destroy(consumer->batch[i].handle);
+	consumer->batch_count = 0;
+	consumer->batch_bytes = 0;
+}
+
+int
+tm_kafka_consumer_fd(KafkaConsumer *consumer)
+{
+	return consumer->fd;
+}
+
+void
+tm_kafka_consumer_drain_fd(KafkaConsumer *consumer)
+{
+	uint64		count;
+
+	if (read(consumer->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		elog(ERROR, "could not read the event descriptor: %m");
+}
+
+/* ---- one message ---- */
+
+static void
+drop_single(KafkaConsumer *consumer)
+{
+	if (consumer->single != NULL)
+		rd_kafka_message_destroy(consumer->single);
+	consumer->single = NULL;
+}
+
+/* Stop reading. */
+static void
+unassign(KafkaConsumer *consumer)
+{
+	forget_assignment(consumer);
+	(void) rd_kafka_assign(consumer->rk, NULL);
+}
+
+const KafkaMessage *
+tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
+							int64 offset, int timeout_ms)
+{
+	int32		number = partition;
+	int64		deadline = tm_clock_monotonic_us() +
+		(int64) timeout_ms * 1000;
+	int64		earliest;
+	int64		end;
+
+	Assert(consumer->batch_count == 0);
+	drop_single(consumer);
+	tm_kafka_consumer_query_offsets(consumer, partition, &earliest, &end,
+									timeout_ms);
+	if (offset >= end)
+		return NULL;
+	offset = Max(offset, earliest);
+	tm_kafka_consumer_assign(consumer, 1, &number, &offset);
+
+	while (consumer->single == NULL &&
+		   !consumer->partitions[partition].at_end)
+	{
+		rd_kafka_message_t *rkm;
+
+		CHECK_FOR_INTERRUPTS();
+		tm_kafka_error_drain(consumer);
+		if (tm_clock_monotonic_us() >= deadline)
+		{
+			unassign(consumer);
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("could not read partition %d of topic \"%s\" at offset %lld",
+							partition, consumer->topic, (long long) offset),
+					 consumer->in_trouble ?
+					 errdetail("The client library reports: %s",
+							   consumer->trouble_text) :
+					 errdetail("No Kafka broker answered within %d ms.",
+							   timeout_ms)));
+		}
+		if (rd_kafka_consume_batch_queue(consumer->consumer_queue,
+										 KAFKA_SLICE_MS, consumer->chunk,
+										 1) <= 0)
+			continue;
+		consumer->chunk_next = 0;
+		consumer->chunk_count = 1;
+		rkm = consumer->chunk[0];
+		if (rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			(void) handle_event(consumer, rkm);
+			continue;
+		}
+		consumer->chunk_next = 1;
+		if (rkm->partition != partition || rkm->offset < offset)
+			rd_kafka_message_destroy(rkm);
+		else
+			consumer->single = rkm;
+	}
+	unassign(consumer);
+	if (consumer->single == NULL)
+		return NULL;
+	tm_kafka_error_clear(consumer);
+	fill_message(&consumer->single_message, consumer->single);
+	return &consumer->single_message;
+}

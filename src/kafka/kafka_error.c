@@ -1,0 +1,279 @@
+/*
+ * kafka_error.c
+ *	  Errors of librdkafka: which SQLSTATE, which will pass, what to say.
+ *
+ * librdkafka reports in three ways: as the result of a call, as a message of
+ * a partition that carries an error, and as an event on the main queue (state
+ * of connections, log lines).  All of them end here.
+ *
+ * An error that a partition reports is assumed to last unless it is listed as
+ * passing: the library skips what it cannot parse, so going on after a code
+ * that we do not know could lose messages.  An event has no partition and
+ * nothing to lose, so there only refused credentials and fatal errors last.
+ *
+ * Runs in: the thread of the backend only.  The library's own threads put
+ * events into a queue; no callback of ours ever runs on them.
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "kafka/kafka_internal.h"
+
+/* Events taken per call, so that a flood cannot keep the caller. */
+#define KAFKA_EVENTS_MAX	100
+
+KafkaErrorClass
+tm_kafka_error_classify(rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+			/* connections */
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case RD_KAFKA_RESP_ERR__SSL:
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
+		case RD_KAFKA_RESP_ERR__NODE_UPDATE:
+		case RD_KAFKA_RESP_ERR__WAIT_CACHE:
+		case RD_KAFKA_RESP_ERR__IN_PROGRESS:
+		case RD_KAFKA_RESP_ERR__INTR:
+		case RD_KAFKA_RESP_ERR__RETRY:
+		case RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION:
+			/* brokers that start, stop, or change roles */
+		case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+		case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+		case RD_KAFKA_RESP_ERR_NOT_CONTROLLER:
+		case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+		case RD_KAFKA_RESP_ERR_LISTENER_NOT_FOUND:
+		case RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH:
+		case RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_PREFERRED_LEADER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_FETCH_SESSION_ID_NOT_FOUND:
+		case RD_KAFKA_RESP_ERR_INVALID_FETCH_SESSION_EPOCH:
+		case RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED:
+			return KAFKA_ERROR_PASSING;
+
+			/* the consumer group serves lag tools only */
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
+		case RD_KAFKA_RESP_ERR__WAIT_COORD:
+		case RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED:
+		case RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS:
+		case RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS:
+			return KAFKA_ERROR_IGNORED;
+
+		default:
+			return KAFKA_ERROR_LASTING;
+	}
+}
+
+bool
+tm_kafka_error_is_range(rd_kafka_resp_err_t err)
+{
+#if RD_KAFKA_VERSION >= 0x020100ff
+	if (err == RD_KAFKA_RESP_ERR__LOG_TRUNCATION)
+		return true;
+#endif
+	return err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
+		err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+}
+
+/* The broker knows us not, or not with this password. */
+static bool
+is_authentication(rd_kafka_resp_err_t err)
+{
+	return err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+		err == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED ||
+		err == RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM ||
+		err == RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE;
+}
+
+void
+tm_kafka_error_text(List *secrets, const char *text, char *buf, size_t size)
+{
+	size_t		used = 0;
+
+	while (*text != '\0' && used < size - 1)
+	{
+		ListCell   *lc;
+		size_t		skip = 0;
+
+		foreach(lc, secrets)
+		{
+			const char *secret = lfirst(lc);
+			size_t		len = strlen(secret);
+
+			if (len > skip && strncmp(text, secret, len) == 0)
+				skip = len;
+		}
+		if (skip > 0)
+		{
+			used = strlcpy(buf + used, "***", size - used) + used;
+			used = Min(used, size - 1);
+			text += skip;
+			continue;
+		}
+		if (*text == '\n' || *text == '\t')
+			buf[used++] = ' ';
+		else if (*text >= 0x20 && *text < 0x7f)
+			buf[used++] = *text;
+		else
+			buf[used++] = '?';
+		text++;
+	}
+	while (used > 0 && buf[used - 1] == ' ')
+		used--;
+	buf[used] = '\0';
+}
+
+/* The offset is outside of the partition; say what the partition has. */
+static void
+throw_range(KafkaConsumer *consumer, int partition, int64 offset)
+{
+	int64		earliest;
+	int64		end;
+	bool		known;
+
+	known = tm_kafka_query_try_offsets(consumer, partition, &earliest, &end,
+									   3 * KAFKA_SLICE_MS);
+	ereport(ERROR,
+			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			 errmsg("offset %lld of partition %d of topic \"%s\" is out of range",
+					(long long) offset, partition, consumer->topic),
+			 known ? errdetail("The partition holds offsets from %lld up to, but not including, %lld.",
+							   (long long) earliest, (long long) end) : 0,
+			 errhint("Use tidemark.reset_ingest() to continue from another offset.")));
+}
+
+void
+tm_kafka_error_throw(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
+					 int partition, int64 offset, const char *detail)
+{
+	if (detail == NULL || detail[0] == '\0')
+		detail = rd_kafka_err2str(err);
+
+	if (tm_kafka_error_is_range(err) && partition >= 0)
+		throw_range(consumer, partition, offset);
+
+	if (is_authentication(err))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("Kafka broker refused the credentials"),
+				 errdetail("The client library reports: %s", detail),
+				 errhint("Check the options of the user mapping.")));
+
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("Kafka broker denied permission for topic \"%s\"",
+							consumer->topic),
+					 errdetail("The client library reports: %s", detail)));
+			break;
+
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 partition < 0 ?
+					 errmsg("topic \"%s\" does not exist", consumer->topic) :
+					 errmsg("partition %d of topic \"%s\" does not exist",
+							partition, consumer->topic)));
+			break;
+
+		default:
+			break;
+	}
+
+	if (partition < 0)
+		ereport(ERROR,
+				(errcode(tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING ?
+						 ERRCODE_FDW_ERROR : ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not read topic \"%s\"", consumer->topic),
+				 errdetail("The client library reports: %s", detail)));
+	ereport(ERROR,
+			(errcode(tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING ?
+					 ERRCODE_DATA_CORRUPTED : ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not read partition %d of topic \"%s\" at offset %lld",
+					partition, consumer->topic, (long long) offset),
+			 errdetail("The client library reports: %s", detail)));
+}
+
+void
+tm_kafka_error_note(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
+					const char *text)
+{
+	/* "all brokers are down" says less than the reason that came before it */
+	if (consumer->in_trouble && err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+		return;
+	tm_kafka_error_text(consumer->secrets,
+						text != NULL ? text : rd_kafka_err2str(err),
+						consumer->trouble_text,
+						sizeof(consumer->trouble_text));
+	consumer->in_trouble = true;
+}
+
+void
+tm_kafka_error_clear(KafkaConsumer *consumer)
+{
+	consumer->in_trouble = false;
+	consumer->last_answer = tm_clock_monotonic_us();
+}
+
+/* Keep what an error event says. */
+static void
+handle_error_event(KafkaConsumer *consumer, rd_kafka_event_t *event)
+{
+	rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+	const char *text = rd_kafka_event_error_string(event);
+
+	if (is_authentication(err) || rd_kafka_event_error_is_fatal(event))
+	{
+		consumer->failure = err;
+		tm_kafka_error_text(consumer->secrets,
+							text != NULL ? text : rd_kafka_err2str(err),
+							consumer->failure_text,
+							sizeof(consumer->failure_text));
+	}
+	if (tm_kafka_error_classify(err) != KAFKA_ERROR_IGNORED)
+		tm_kafka_error_note(consumer, err, text);
+}
+
+void
+tm_kafka_error_drain(KafkaConsumer *consumer)
+{
+	for (int i = 0; i < KAFKA_EVENTS_MAX; i++)
+	{
+		rd_kafka_event_t *event = rd_kafka_queue_poll(consumer->main_queue, 0);
+		char		line[KAFKA_TEXT_SIZE];
+		const char *facility;
+		const char *text;
+		int			level;
+
+		if (event == NULL)
+			break;
+		line[0] = '\0';
+		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+			handle_error_event(consumer, event);
+		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG &&
+				 rd_kafka_event_log(event, &facility, &text, &level) == 0)
+			tm_kafka_error_text(consumer->secrets, text, line, sizeof(line));
+		rd_kafka_event_destroy(event);
+
+		/* last: it may throw */
+		if (line[0] != '\0')
+			ereport(DEBUG1,
+					(errmsg_internal("Kafka client library: %s", line)));
+	}
+}

@@ -1,0 +1,135 @@
+/*
+ * kafka_internal.h
+ *	  What the files of the kafka room share; nobody else includes it.
+ */
+#ifndef TM_KAFKA_INTERNAL_H
+#define TM_KAFKA_INTERNAL_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "lib/ilist.h"
+#include "nodes/pg_list.h"
+
+#include "kafka/kafka.h"
+
+/* Longest time in one call of the client library, in ms. */
+#define KAFKA_SLICE_MS		200
+
+/* Room for one line of the client library. */
+#define KAFKA_TEXT_SIZE		512
+
+/* Where reading of one partition stands; index = partition number. */
+typedef struct KafkaPartition
+{
+	bool		assigned;
+	bool		at_end;			/* see KafkaPosition */
+	int64		position;		/* next offset that poll() gives */
+} KafkaPartition;
+
+struct KafkaConsumer
+{
+	MemoryContext cxt;			/* holds all of this; its reset callback frees
+								 * the handles below */
+	dlist_node	node;			/* in the list of open consumers, while open */
+	bool		open;
+	char	   *topic;
+	char	   *group_id;		/* NULL: offsets are never committed to Kafka */
+	List	   *secrets;		/* of char *: never shown */
+
+	/* Handles of the client library, NULL when not (or no longer) there. */
+	rd_kafka_conf_t *conf;		/* until rk took it over */
+	rd_kafka_t *rk;
+	rd_kafka_topic_t *rkt;
+	rd_kafka_queue_t *main_queue;	/* errors and log lines */
+	rd_kafka_queue_t *consumer_queue;	/* messages and partition errors */
+	int			fd;				/* eventfd, or -1 */
+
+	int			npartitions;	/* entries in partitions */
+	KafkaPartition *partitions;
+
+	/* The batch: given to the caller, destroyed at release. */
+	KafkaMessage *batch;
+	int			batch_count;
+	int			batch_size;
+	size_t		batch_bytes;
+
+	/* Taken from the library's queue, not yet given: chunk[next .. count) */
+	rd_kafka_message_t **chunk;
+	int			chunk_next;
+	int			chunk_count;
+
+	/* Answer of the last fetch_one(). */
+	rd_kafka_message_t *single;
+	KafkaMessage single_message;
+
+	/* An error without partition that will not pass without help. */
+	rd_kafka_resp_err_t failure;
+	char		failure_text[KAFKA_TEXT_SIZE];
+
+	/* The connection as we know it; times are monotonic microseconds. */
+	bool		in_trouble;
+	char		trouble_text[KAFKA_TEXT_SIZE];
+	int64		last_answer;	/* a broker answered something */
+	int64		last_probe;		/* we asked whether one does */
+};
+
+/* ---- kafka_error.c ---- */
+
+typedef enum KafkaErrorClass
+{
+	KAFKA_ERROR_PASSING,		/* the library goes on by itself */
+	KAFKA_ERROR_LASTING,		/* somebody has to do something */
+	KAFKA_ERROR_IGNORED,		/* no concern of ours */
+} KafkaErrorClass;
+
+extern KafkaErrorClass tm_kafka_error_classify(rd_kafka_resp_err_t err);
+
+/* The offset asked for is not, or no longer, in the partition. */
+extern bool tm_kafka_error_is_range(rd_kafka_resp_err_t err);
+
+/*
+ * Copy a text of the library into buf: one line, printable ASCII, every
+ * secret replaced.
+ */
+extern void tm_kafka_error_text(List *secrets, const char *text, char *buf,
+								size_t size);
+
+/*
+ * Throw err.  partition < 0: the error concerns the topic or the connection.
+ * detail is a text from tm_kafka_error_text(), or NULL.
+ */
+extern void tm_kafka_error_throw(KafkaConsumer *consumer,
+								 rd_kafka_resp_err_t err, int partition,
+								 int64 offset, const char *detail)
+			pg_attribute_noreturn();
+
+/*
+ * Take errors and log lines off the main queue: errors into failure or
+ * trouble_text, log lines to the server's log at DEBUG1.
+ */
+extern void tm_kafka_error_drain(KafkaConsumer *consumer);
+
+/* A broker cannot be reached: remember why. */
+extern void tm_kafka_error_note(KafkaConsumer *consumer,
+								rd_kafka_resp_err_t err, const char *text);
+
+/* A broker has answered. */
+extern void tm_kafka_error_clear(KafkaConsumer *consumer);
+
+/* ---- kafka_config.c ---- */
+
+/*
+ * Fill consumer->conf, and consumer->secrets first.  Throws 22023 for a
+ * property that is not on the allow-list or that the library refuses.
+ */
+extern void tm_kafka_config_build(KafkaConsumer *consumer,
+								  const KafkaConsumerOptions *options);
+
+/* ---- kafka_query.c ---- */
+
+/* Like tm_kafka_consumer_query_offsets(), but false instead of an error. */
+extern bool tm_kafka_query_try_offsets(KafkaConsumer *consumer, int partition,
+									   int64 *earliest, int64 *end,
+									   int timeout_ms);
+
+#endif							/* TM_KAFKA_INTERNAL_H */

@@ -1,0 +1,333 @@
+/*
+ * kafka_query.c
+ *	  Questions to the brokers that wait for an answer: partitions, cluster,
+ *	  offsets; and whether a broker answers at all.
+ *
+ * The library's calls block and know nothing of interrupts, so each gets at
+ * most KAFKA_SLICE_MS and is repeated until the caller's time is over.  An
+ * answer that comes after its slice is lost, but not in vain: the connection
+ * is made and the library's caches are filled, so the next slice starts
+ * further ahead.  A broker whose answer always takes longer than a slice
+ * cannot be used.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "base/clock.h"
+#include "kafka/kafka_internal.h"
+
+/* Rest between two tries that failed at once. */
+#define KAFKA_RETRY_MS		20
+
+/* After this silence we ask whether a broker is there ... */
+#define KAFKA_QUIET_US		INT64CONST(5000000)
+/* ... this often ... */
+#define KAFKA_PROBE_US		INT64CONST(1000000)
+/* ... and after this silence we say that none is. */
+#define KAFKA_SILENT_US		INT64CONST(10000000)
+
+/* One question; the answer goes to arg. */
+typedef rd_kafka_resp_err_t (*KafkaQuestion) (KafkaConsumer *consumer,
+											  void *arg, int slice_ms);
+
+static int64
+deadline_after(int timeout_ms)
+{
+	return tm_clock_monotonic_us() + (int64) timeout_ms * 1000;
+}
+
+/*
+ * Ask until there is an answer, an error that will not pass, or the time is
+ * over.  Returns the last error.
+ */
+static rd_kafka_resp_err_t
+ask(KafkaConsumer *consumer, KafkaQuestion question, void *arg, int timeout_ms)
+{
+	int64		deadline = deadline_after(timeout_ms);
+
+	for (;;)
+	{
+		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+		rd_kafka_resp_err_t err;
+
+		CHECK_FOR_INTERRUPTS();
+		err = question(consumer, arg,
+					   (int) Max(1, Min(left, KAFKA_SLICE_MS)));
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			tm_kafka_error_drain(consumer);
+			tm_kafka_error_clear(consumer);
+			return err;
+		}
+		tm_kafka_error_drain(consumer);
+		if (consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR ||
+			tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING ||
+			tm_clock_monotonic_us() >= deadline)
+			return err;
+		pg_usleep(KAFKA_RETRY_MS * 1000L);
+	}
+}
+
+/*
+ * The same, throwing.  partition may be -1.  "what" completes "could not
+ * find out ...".
+ */
+static void
+ask_or_throw(KafkaConsumer *consumer, KafkaQuestion question, void *arg,
+			 int partition, const char *what, int timeout_ms)
+{
+	rd_kafka_resp_err_t err = ask(consumer, question, arg, timeout_ms);
+
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	if (consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
+		tm_kafka_error_throw(consumer, consumer->failure, -1,
+							 KAFKA_OFFSET_NONE, consumer->failure_text);
+	if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+		tm_kafka_error_throw(consumer, err, partition, KAFKA_OFFSET_NONE,
+							 NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not find out %s of topic \"%s\"", what,
+					consumer->topic),
+			 consumer->in_trouble ?
+			 errdetail("The client library reports: %s",
+					   consumer->trouble_text) :
+			 errdetail("No Kafka broker answered within %d ms.", timeout_ms)));
+}
+
+/* ---- metadata ---- */
+
+/* arg: int *, number of partitions */
+static rd_kafka_resp_err_t
+question_partitions(KafkaConsumer *consumer, void *arg, int slice_ms)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t err;
+
+	err = rd_kafka_metadata(consumer->rk, 0, consumer->rkt, &metadata,
+							slice_ms);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return err;
+	if (metadata->topic_cnt != 1)
+		err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	else
+	{
+		err = metadata->topics[0].err;
+		*(int *) arg = metadata->topics[0].partition_cnt;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR &&
+			metadata->topics[0].partition_cnt == 0)
+			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	}
+	rd_kafka_metadata_destroy(metadata);
+	return err;
+}
+
+int
+tm_kafka_consumer_partitions(KafkaConsumer *consumer, int timeout_ms)
+{
+	int			npartitions = 0;
+
+	ask_or_throw(consumer, question_partitions, &npartitions, -1,
+				 "the partitions", timeout_ms);
+	return npartitions;
+}
+
+/* arg: char **, the library's string */
+static rd_kafka_resp_err_t
+question_cluster_id(KafkaConsumer *consumer, void *arg, int slice_ms)
+{
+	char	  **id = arg;
+
+	*id = rd_kafka_clusterid(consumer->rk, slice_ms);
+	return *id != NULL ? RD_KAFKA_RESP_ERR_NO_ERROR :
+		RD_KAFKA_RESP_ERR__TIMED_OUT;
+}
+
+char *
+tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_ms)
+{
+	char	   *id = NULL;
+	char		copy[KAFKA_TEXT_SIZE];
+
+	ask_or_throw(consumer, question_cluster_id, &id, -1, "the cluster",
+				 timeout_ms);
+	tm_kafka_error_text(NIL, id, copy, sizeof(copy));
+	rd_kafka_mem_free(consumer->rk, id);
+	return pstrdup(copy);
+}
+
+/* ---- offsets ---- */
+
+typedef struct OffsetsAnswer
+{
+	int			partition;
+	int64		earliest;
+	int64		end;
+} OffsetsAnswer;
+
+static rd_kafka_resp_err_t
+question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
+{
+	OffsetsAnswer *answer = arg;
+
+	return rd_kafka_query_watermark_offsets(consumer->rk, consumer->topic,
+											answer->partition,
+											&answer->earliest, &answer->end,
+											slice_ms);
+}
+
+bool
+tm_kafka_query_try_offsets(KafkaConsumer *consumer, int partition,
+						   int64 *earliest, int64 *end, int timeout_ms)
+{
+	OffsetsAnswer answer = {partition, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
+
+	if (ask(consumer, question_offsets, &answer, timeout_ms) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return false;
+	*earliest = answer.earliest;
+	*end = answer.end;
+	return true;
+}
+
+void
+tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
+								int64 *earliest, int64 *end, int timeout_ms)
+{
+	OffsetsAnswer answer = {partition, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
+
+	ask_or_throw(consumer, question_offsets, &answer, partition,
+				 "the offsets", timeout_ms);
+	*earliest = answer.earliest;
+	*end = answer.end;
+}
+
+typedef struct TimeAnswer
+{
+	int			npartitions;
+	const int32 *partitions;
+	int64		time_ms;
+	int64	   *offsets;		/* KAFKA_OFFSET_NONE: no message that late */
+	int			partition;		/* that has an error */
+} TimeAnswer;
+
+static rd_kafka_resp_err_t
+question_time(KafkaConsumer *consumer, void *arg, int slice_ms)
+{
+	TimeAnswer *answer = arg;
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+
+	list = rd_kafka_topic_partition_list_new(answer->npartitions);
+	for (int i = 0; i < answer->npartitions; i++)
+		rd_kafka_topic_partition_list_add(list, consumer->topic,
+										  answer->partitions[i])->offset =
+			answer->time_ms;
+	err = rd_kafka_offsets_for_times(consumer->rk, list, slice_ms);
+
+	/* the library may have sorted the list */
+	for (int i = 0; i < answer->npartitions; i++)
+	{
+		rd_kafka_topic_partition_t *found;
+
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			break;
+		found = rd_kafka_topic_partition_list_find(list, consumer->topic,
+												   answer->partitions[i]);
+		if (found == NULL)
+			err = RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+		else if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			err = found->err;
+		else
+			answer->offsets[i] = found->offset >= 0 ? found->offset :
+				KAFKA_OFFSET_NONE;
+		answer->partition = answer->partitions[i];
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
+/*
+ * A time in Kafka's milliseconds, rounded up.  Negative numbers have meanings
+ * of their own in the protocol; no message is older than 0.
+ */
+static int64
+kafka_time(TimestampTz time)
+{
+	const int64 epoch_us = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+		USECS_PER_DAY;
+
+	if (time <= -epoch_us)
+		return 0;
+	return (time / 1000) + (time % 1000 > 0 ? 1 : 0) + epoch_us / 1000;
+}
+
+void
+tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
+								   const int32 *partitions, TimestampTz time,
+								   int64 *offsets, int timeout_ms)
+{
+	int64		deadline = deadline_after(timeout_ms);
+
+	for (int i = 0; i < npartitions; i++)
+		offsets[i] = KAFKA_OFFSET_NONE;
+
+	if (npartitions > 0 && !TIMESTAMP_IS_NOEND(time))
+	{
+		TimeAnswer	answer = {npartitions, partitions, kafka_time(time),
+		offsets, -1};
+
+		ask_or_throw(consumer, question_time, &answer, -1, "the offsets",
+					 timeout_ms);
+	}
+	for (int i = 0; i < npartitions; i++)
+	{
+		int64		earliest;
+		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+
+		if (offsets[i] == KAFKA_OFFSET_NONE)
+			tm_kafka_consumer_query_offsets(consumer, partitions[i],
+											&earliest, &offsets[i],
+											(int) Max(left, KAFKA_SLICE_MS));
+	}
+}
+
+/* ---- trouble ---- */
+
+/*
+ * The library reports a connection that is lost, but neither one that is back
+ * while the partitions are silent nor a broker that just does not answer.  So
+ * after trouble or silence we ask.
+ */
+const char *
+tm_kafka_consumer_trouble(KafkaConsumer *consumer)
+{
+	int64		now = tm_clock_monotonic_us();
+
+	tm_kafka_error_drain(consumer);
+	if ((consumer->in_trouble ||
+		 now - consumer->last_answer > KAFKA_QUIET_US) &&
+		now - consumer->last_probe > KAFKA_PROBE_US)
+	{
+		int			ignored;
+		rd_kafka_resp_err_t err;
+
+		consumer->last_probe = now;
+		err = question_partitions(consumer, &ignored, KAFKA_SLICE_MS);
+		tm_kafka_error_drain(consumer);
+		if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+			tm_kafka_error_clear(consumer); /* no error at all, or an answer */
+	}
+	now = tm_clock_monotonic_us();
+	if (!consumer->in_trouble &&
+		now - consumer->last_answer > KAFKA_SILENT_US)
+		snprintf(consumer->trouble_text, sizeof(consumer->trouble_text),
+				 "no Kafka broker has answered for %d seconds",
+				 (int) ((now - consumer->last_answer) / 1000000));
+	else if (!consumer->in_trouble)
+		return NULL;
+	return consumer->trouble_text;
+}

@@ -1,0 +1,272 @@
+/*
+ * batch_scan.c
+ *	  Rows in memory as a relation of a query.
+ *
+ * The delta query of a view names its source as the range table function
+ * tidemark_state.batch_rows().  The planner is offered one path for it, a
+ * custom scan that hands out the rows of the current batch, with only the
+ * columns the plan reads.  The row estimate is what the function declares
+ * (1000), whatever the batch holds: so joins with ordinary tables stay index
+ * nested loops at every batch size.
+ *
+ * Runs in: every process that maintains views.
+ * Memory: the scan copies nothing; rows belong to the caller of set_rows().
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "executor/executor.h"
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/restrictinfo.h"
+#include "optimizer/tlist.h"
+#include "access/transam.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "base/compat.h"
+#include "maintain/maintain_internal.h"
+
+typedef struct BatchScanState
+{
+	CustomScanState css;
+	const StreamRows *rows;
+	int			next_row;
+	int			ncolumns;
+	AttrNumber *columns;		/* attribute of the source per scan column */
+} BatchScanState;
+
+PG_FUNCTION_INFO_V1(tm_batch_rows);
+
+/*
+ * The rows of the batch and the one plan that may read them: any other plan,
+ * such as one of a function that a view calls, could declare other types.
+ */
+static BatchSource current = {NULL, NULL};
+
+BatchSource
+tm_batch_scan_set_source(BatchSource source)
+{
+	BatchSource before = current;
+
+	current = source;
+	return before;
+}
+
+/* ---- execution ---- */
+
+static TupleTableSlot *
+next_row(ScanState *node)
+{
+	BatchScanState *state = (BatchScanState *) node;
+	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+	const Datum *values;
+	const bool *isnull;
+
+	const StreamRows *rows = state->rows;
+
+	ExecClearTuple(slot);
+	if (state->next_row >= rows->nrows)
+		return slot;
+	values = rows->values + (size_t) state->next_row * rows->natts;
+	isnull = rows->isnull + (size_t) state->next_row * rows->natts;
+	state->next_row++;
+	for (int i = 0; i < state->ncolumns; i++)
+	{
+		int			att = state->columns[i] - 1;
+
+		/* a column added since the rows were made */
+		if (att >= rows->natts)
+		{
+			slot->tts_values[i] = (Datum) 0;
+			slot->tts_isnull[i] = true;
+			continue;
+		}
+		slot->tts_values[i] = values[att];
+		slot->tts_isnull[i] = isnull[att];
+	}
+	return ExecStoreVirtualTuple(slot);
+}
+
+static bool
+recheck_row(ScanState *node, TupleTableSlot *slot)
+{
+	return true;
+}
+
+static void
+begin_scan(CustomScanState *node, EState *estate, int eflags)
+{
+	BatchScanState *state = (BatchScanState *) node;
+	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
+	ListCell   *lc;
+
+	if (current.rows == NULL || current.plan != estate->es_plannedstmt)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("function tidemark_state.batch_rows() cannot be called")));
+	state->rows = current.rows;
+	state->columns = palloc(sizeof(AttrNumber) * Max(list_length(scan->custom_scan_tlist), 1));
+	foreach(lc, scan->custom_scan_tlist)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		state->columns[state->ncolumns++] = castNode(Var, tle->expr)->varattno;
+	}
+}
+
+static TupleTableSlot *
+exec_scan(CustomScanState *node)
+{
+	return ExecScan(&node->ss, next_row, recheck_row);
+}
+
+static void
+end_scan(CustomScanState *node)
+{
+}
+
+static void
+rescan(CustomScanState *node)
+{
+	((BatchScanState *) node)->next_row = 0;
+	ExecScanReScan(&node->ss);
+}
+
+static const CustomExecMethods exec_methods = {
+	.CustomName = "tidemark batch",
+	.BeginCustomScan = begin_scan,
+	.ExecCustomScan = exec_scan,
+	.EndCustomScan = end_scan,
+	.ReScanCustomScan = rescan,
+};
+
+static Node *
+create_state(CustomScan *scan)
+{
+	BatchScanState *state = palloc0(sizeof(BatchScanState));
+
+	NodeSetTag(state, T_CustomScanState);
+	state->css.methods = &exec_methods;
+	return (Node *) state;
+}
+
+static const CustomScanMethods scan_methods = {
+	.CustomName = "tidemark batch",
+	.CreateCustomScanState = create_state,
+};
+
+/* ---- planning ---- */
+
+/*
+ * The columns of rel that plan and clauses read, each once.  They are taken
+ * from the relation's own target: a plan node above may replace the target
+ * list later.
+ */
+static List *
+make_scan_tlist(RelOptInfo *rel, List *clauses)
+{
+	List	   *vars;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	vars = pull_var_clause((Node *) list_make2(rel->reltarget->exprs, clauses),
+						   PVC_RECURSE_PLACEHOLDERS);
+	foreach(lc, vars)
+	{
+		Var		   *var = lfirst(lc);
+
+		if (var->varno != (int) rel->relid || tlist_member((Expr *) var, result))
+			continue;
+		result = lappend(result, makeTargetEntry((Expr *) copyObject(var),
+												 list_length(result) + 1, NULL, false));
+	}
+	return result;
+}
+
+static Plan *
+plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
+		  List *clauses, List *custom_plans)
+{
+	CustomScan *scan = makeNode(CustomScan);
+
+	clauses = extract_actual_clauses(clauses, false);
+	scan->scan.plan.targetlist = tlist;
+	scan->scan.plan.qual = clauses;
+	scan->scan.scanrelid = 0;
+	scan->flags = path->flags;
+	scan->custom_scan_tlist = make_scan_tlist(rel, clauses);
+	scan->methods = &scan_methods;
+	return &scan->scan.plan;
+}
+
+static const CustomPathMethods path_methods = {
+	.CustomName = "tidemark batch",
+	.PlanCustomPath = plan_scan,
+};
+
+/*
+ * Told by its C function, which costs a name look-up for no other query than
+ * one with a function without arguments in FROM.
+ */
+static bool
+is_batch_rte(const RangeTblEntry *rte)
+{
+	Node	   *call;
+	FmgrInfo	info;
+
+	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1)
+		return false;
+	call = ((RangeTblFunction *) linitial(rte->functions))->funcexpr;
+	if (call == NULL || !IsA(call, FuncExpr))
+		return false;
+	if (((FuncExpr *) call)->funcid < FirstNormalObjectId ||
+		((FuncExpr *) call)->args != NIL)
+		return false;
+	fmgr_info(((FuncExpr *) call)->funcid, &info);
+	return info.fn_addr == tm_batch_rows;
+}
+
+void
+tm_maintain_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti,
+							 RangeTblEntry *rte)
+{
+	CustomPath *path;
+
+	if (!is_batch_rte(rte))
+		return;
+	path = makeNode(CustomPath);
+	path->path.pathtype = T_CustomScan;
+	path->path.parent = rel;
+	path->path.pathtarget = rel->reltarget;
+	path->path.rows = rel->rows;
+	path->path.startup_cost = 0;
+	path->path.total_cost = rel->tuples * 0.01;
+	path->methods = &path_methods;
+	path->flags = CUSTOMPATH_SUPPORT_PROJECTION;
+	rel->pathlist = NIL;
+	rel->partial_pathlist = NIL;
+	add_path(rel, &path->path);
+}
+
+void
+tm_maintain_init(void)
+{
+	RegisterCustomScanMethods(&scan_methods);
+}
+
+/*
+ * The function exists to give the range table entry a name; it is planned
+ * away wherever it may appear.
+ */
+Datum
+tm_batch_rows(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("function tidemark_state.batch_rows() cannot be called")));
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,51 @@
+/*
+ * maintain.h
+ *	  Door of the maintain room: the incremental engine.  It knows rows in
+ *	  memory, views and their states; no Kafka, no bytes.
+ */
+#ifndef TM_MAINTAIN_H
+#define TM_MAINTAIN_H
+
+#include "meta/meta.h"
+#include "nodes/pathnodes.h"
+#include "stream/stream.h"
+#include "view/view.h"
+
+/* ---- one batch through one view (maintain_batch.c) ---- */
+
+/*
+ * Take rows of the source into the view: partial states of the rows, then the
+ * merge into the state table, as the view's owner and under its settings.
+ * Holds the view's lock until the transaction ends.  Throws what the view's
+ * expressions throw.  rows may be empty (a view without keys then gets its
+ * row).
+ */
+extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows);
+
+/*
+ * The same for all rows that the source relation has in the active snapshot:
+ * history of a table.
+ */
+extern void tm_maintain_apply_source(const MetaView *view);
+
+/* Remove all state; before a rebuild. */
+extern void tm_maintain_clear(const MetaView *view);
+
+/* Attributes of its source that the view reads, as Bitmapset of Vars. */
+extern Bitmapset *tm_maintain_needed(const MetaView *view);
+
+/*
+ * The heavyweight lock that serialises merges into a view with each other and
+ * with DDL on it; held until the transaction ends.
+ */
+extern void tm_maintain_lock(Oid state_table);
+
+/* ---- hooks of the planner (batch_scan.c, partial_plan.c) ---- */
+
+extern void tm_maintain_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel,
+										 Index rti, RangeTblEntry *rte);
+extern void tm_maintain_create_upper_paths(PlannerInfo *root, UpperRelationKind stage,
+										   RelOptInfo *output_rel);
+extern void tm_maintain_init(void);
+
+#endif							/* TM_MAINTAIN_H */

@@ -1,0 +1,305 @@
+/*
+ * maintain_batch.c
+ *	  One batch through one view: the room's only entry from above.
+ *
+ *	  as the view's owner, under its settings:
+ *		partial states of the rows, into a tuplestore	(no lock on the view)
+ *		lock the view
+ *		a new snapshot, and the merge
+ *
+ * Two workers of one stream compute their partial states at the same time and
+ * take turns at the merge; each takes the locks of its views in order of
+ * state table OID, so they cannot wait for each other in a circle.
+ *
+ * What is known about a view (spec, plan, merge) is kept per process until the
+ * relcache says that one of its relations changed.
+ *
+ * Runs in: workers; backends that call inject() or create a view.
+ * Memory: per view a context below CacheMemoryContext; a batch works in the
+ * caller's context.
+ * Locks: the view's object lock, until the transaction ends.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "commands/tablecmds.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/fault.h"
+#include "maintain/maintain_internal.h"
+
+/* Everything kept about one view. */
+typedef struct MaintainView
+{
+	Oid			state_table;	/* hash key */
+	bool		valid;
+	Oid			query_view;
+	Oid			source;
+	List	   *other_tables;
+	MemoryContext cxt;
+	ViewSpec   *spec;
+	PartialPlan *plan;			/* over the batch */
+	DeltaMerge *merge;
+} MaintainView;
+
+static HTAB *views = NULL;
+
+/* ---- the cache ---- */
+
+static void
+on_relcache(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	MaintainView *entry;
+
+	hash_seq_init(&status, views);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (relid == InvalidOid || relid == entry->query_view || relid == entry->source ||
+			relid == entry->state_table || list_member_oid(entry->other_tables, relid))
+			entry->valid = false;
+}
+
+static void
+on_syscache(Datum arg, int cacheid, uint32 hashvalue)
+{
+	on_relcache(arg, InvalidOid);
+}
+
+static void
+init_cache(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(MaintainView),
+	.hcxt = CacheMemoryContext};
+
+	views = hash_create("tidemark views", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(on_relcache, (Datum) 0);
+	CacheRegisterSyscacheCallback(AGGFNOID, on_syscache, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, on_syscache, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
+}
+
+static Oid
+relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+static bool
+equal_texts(const List *a, const List *b)
+{
+	const ListCell *ca;
+	const ListCell *cb;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(ca, a, cb, b)
+		if (strcmp(lfirst(ca), lfirst(cb)) != 0)
+			return false;
+	return true;
+}
+
+/* The states in the table must be what the aggregates make today. */
+static void
+check_stamps(const MetaView *view, const ViewSpec *spec)
+{
+	List	   *stamps = tm_view_state_stamps(spec);
+
+	if (!equal_texts(stamps, view->stamps))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stored states of continuous view \"%s\" have another format",
+						get_rel_name(view->view)),
+				 errdetail("They were made by another major version of PostgreSQL or by aggregates that have been redefined."),
+				 errhint("REFRESH MATERIALIZED VIEW rebuilds the view.")));
+}
+
+/* Analyse the view anew; as its owner and under its settings. */
+static void
+load_view(MaintainView *entry, const MetaView *view)
+{
+	MemoryContext before;
+
+	if (entry->cxt != NULL)
+		MemoryContextDelete(entry->cxt);
+	entry->cxt = NULL;
+	entry->plan = NULL;
+	entry->merge = NULL;
+	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
+	before = MemoryContextSwitchTo(entry->cxt);
+	entry->query_view = view->query_view;
+	entry->source = view->source;
+	entry->valid = true;		/* an invalidation from here on must show */
+	entry->spec = tm_view_load_spec(view);
+	entry->other_tables = entry->spec->other_tables;
+	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	MemoryContextSwitchTo(before);
+	check_stamps(view, entry->spec);
+	tm_check_query_permissions(entry->spec->query);
+}
+
+static MaintainView *
+get_view(const MetaView *view)
+{
+	MaintainView *entry;
+	bool		found;
+
+	if (views == NULL)
+		init_cache();
+	entry = hash_search(views, &view->state_table, HASH_ENTER, &found);
+	if (!found)
+		memset(((char *) entry) + sizeof(Oid), 0, sizeof(MaintainView) - sizeof(Oid));
+	return entry;
+}
+
+/* Valid and locked, or loaded again. */
+static void
+prepare_view(MaintainView *entry, const MetaView *view)
+{
+	for (;;)
+	{
+		AcceptInvalidationMessages();
+		if (!entry->valid || entry->merge == NULL)
+			load_view(entry, view);
+		if (entry->plan == NULL)
+			entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
+		if (tm_partial_plan_lock(entry->plan) && entry->valid)
+			return;
+		entry->valid = false;
+	}
+}
+
+/* ---- identity ---- */
+
+typedef struct ViewIdentity
+{
+	MetaIdentity meta;
+	int			guc_level;
+} ViewIdentity;
+
+static void
+enter_view(const MetaView *view, ViewIdentity *identity)
+{
+	tm_meta_enter_as(relation_owner(view->view), &identity->meta);
+	identity->guc_level = tm_view_push_settings(view);
+}
+
+static void
+leave_view(const ViewIdentity *identity)
+{
+	AtEOXact_GUC(false, identity->guc_level);
+	tm_meta_leave(&identity->meta);
+}
+
+/* ---- work ---- */
+
+void
+tm_maintain_lock(Oid state_table)
+{
+	LockDatabaseObject(RelationRelationId, state_table, 0, ExclusiveLock);
+}
+
+static void
+merge_delta(DeltaMerge *merge, Oid state_table, Tuplestorestate *delta, TupleDesc tupdesc)
+{
+
+	TM_FAULT("merge");
+	tm_maintain_lock(state_table);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) tm_delta_merge_run(merge, delta, tupdesc);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
+
+void
+tm_maintain_apply(const MetaView *view, const StreamRows *rows)
+{
+	int64		started = tm_clock_monotonic_us();
+	MaintainView *entry = get_view(view);
+	ViewIdentity identity;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+
+	enter_view(view, &identity);
+	prepare_view(entry, view);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	delta = tm_partial_plan_run(entry->plan, rows, &tupdesc);
+	PopActiveSnapshot();
+	merge_delta(entry->merge, view->state_table, delta, tupdesc);
+	tuplestore_end(delta);
+	leave_view(&identity);
+	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
+}
+
+void
+tm_maintain_apply_source(const MetaView *view)
+{
+	MaintainView *entry = get_view(view);
+	ViewIdentity identity;
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark history",
+											  ALLOCSET_DEFAULT_SIZES);
+	PartialPlan *plan;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+
+	enter_view(view, &identity);
+	prepare_view(entry, view);
+	plan = tm_partial_plan_create(entry->spec, true, cxt);
+	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
+	merge_delta(entry->merge, view->state_table, delta, tupdesc);
+	tuplestore_end(delta);
+	MemoryContextDelete(cxt);
+	leave_view(&identity);
+}
+
+void
+tm_maintain_clear(const MetaView *view)
+{
+	TruncateStmt *stmt = makeNode(TruncateStmt);
+	MetaIdentity identity;
+
+	tm_maintain_lock(view->state_table);
+	tm_meta_enter_as(relation_owner(view->view), &identity);
+	stmt->relations = list_make1(makeRangeVar(get_namespace_name(get_rel_namespace(view->state_table)),
+											  get_rel_name(view->state_table), -1));
+	stmt->behavior = DROP_RESTRICT;
+	ExecuteTruncate(stmt);
+	tm_meta_leave(&identity);
+	CommandCounterIncrement();
+}
+
+Bitmapset *
+tm_maintain_needed(const MetaView *view)
+{
+	MaintainView *entry = get_view(view);
+	ViewIdentity identity;
+
+	enter_view(view, &identity);
+	prepare_view(entry, view);
+	leave_view(&identity);
+	return entry->spec->needed;
+}

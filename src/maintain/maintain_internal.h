@@ -1,0 +1,77 @@
+/*
+ * maintain_internal.h
+ *	  Shared by the files of the maintain room only.
+ */
+#ifndef TM_MAINTAIN_INTERNAL_H
+#define TM_MAINTAIN_INTERNAL_H
+
+#include "fmgr.h"
+#include "utils/tuplestore.h"
+
+#include "maintain/maintain.h"
+
+/* ---- batch_scan.c: rows in memory as a relation ---- */
+
+/* What scans of tidemark_state.batch_rows() return, and in which plan. */
+typedef struct BatchSource
+{
+	const StreamRows *rows;
+	const PlannedStmt *plan;
+} BatchSource;
+
+/* Set it; returns what was set before, to be restored. */
+extern BatchSource tm_batch_scan_set_source(BatchSource source);
+
+/* ---- partial_plan.c: a query whose aggregates stop at their states ---- */
+
+typedef struct PartialPlan PartialPlan;
+
+/*
+ * Plan kept in cxt for as long as it is valid.  over_source as in
+ * tm_view_delta_query().
+ */
+extern PartialPlan *tm_partial_plan_create(const ViewSpec *spec, bool over_source,
+										   MemoryContext cxt);
+/* Lock what the plan reads; false when it is no longer valid. */
+extern bool tm_partial_plan_lock(PartialPlan *plan);
+/*
+ * Run it over rows (NULL when planned over the source) into a tuplestore:
+ * stored keys, then states (bytea for internal).  Both in the current context.
+ */
+extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const StreamRows *rows,
+											TupleDesc *tupdesc);
+
+/* ---- partial_state.c: transition states as values ---- */
+
+typedef struct PartialState PartialState;
+
+/*
+ * How to combine and finalise the states of an aggregate.  transtype and
+ * result type are resolved; collation is the input collation.
+ */
+extern PartialState *tm_partial_state_open(Oid aggregate, Oid transtype, Oid result,
+										   Oid collation, MemoryContext cxt);
+/* What the state is made of, as one number. */
+extern uint32 tm_partial_state_stamp(const PartialState *state);
+/* Wrap the serialised form (bytea) as tidemark.aggstate. */
+extern Datum tm_partial_state_wrap(const PartialState *state, Datum serialised);
+/*
+ * Combine two stored states (aggstate for internal).  The result is in the
+ * current context; scratch memory goes to a context that is reset by the
+ * next call.
+ */
+extern Datum tm_partial_state_combine(PartialState *state, Datum a, bool a_isnull,
+									  Datum b, bool b_isnull, bool *isnull);
+extern Datum tm_partial_state_final(PartialState *state, Datum value, bool value_isnull,
+									bool *isnull);
+
+/* ---- delta_merge.c ---- */
+
+typedef struct DeltaMerge DeltaMerge;
+
+extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
+										 MemoryContext cxt);
+/* Merge the groups of a delta into the state table; returns their number. */
+extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+
+#endif							/* TM_MAINTAIN_INTERNAL_H */

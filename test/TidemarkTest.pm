@@ -1,0 +1,269 @@
+
+=pod
+
+=head1 NAME
+
+TidemarkTest - what the TAP tests share
+
+=head1 SYNOPSIS
+
+  use FindBin;
+  use lib "$FindBin::Bin/..";
+  use TidemarkTest;
+  use Test::More;
+
+  skip_without_kafka();
+  my $node  = new_node('main', 'tidemark.max_workers' => 2);
+  my $topic = new_topic('bid', 4);
+  produce_lines($topic, '{"value": {"a": 1}, "partition": 0}');
+  wait_until($node, 'SELECT count(*) FROM t', 1);
+
+=head1 DESCRIPTION
+
+A server with the library preloaded, a real broker, and conditions to wait for.
+The broker of the test run is named by $KAFKA_BROKERS; a test that stops or
+kills brokers starts its own with start_own_broker().
+
+=cut
+
+package TidemarkTest;
+
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use IPC::Open2;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node wait_until fault skip_without_faults
+  skip_without_kafka skip_without_java brokers new_topic kafka produce_lines
+  start_own_broker own_broker);
+
+my $kafka_folder = abs_path(dirname(__FILE__)) . '/kafka';
+my ($helper_pid, $to_helper, $from_helper);
+my %own;    # KAFKA_DIR and KAFKA_PORT of the test's own broker
+my $own_brokers;
+
+=head2 new_node(name, setting => value, ...)
+
+A started server whose database postgres has the extension.  It restarts after
+a crash as a real server does, which test clusters by default do not.
+
+=cut
+
+sub new_node
+{
+	my ($name, %conf) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	%conf = (
+		'shared_preload_libraries' => 'tidemark',
+		'restart_after_crash'      => 'on',
+		'max_worker_processes'     => 16,
+		'tidemark.restart_backoff_max' => '1s',
+		%conf);
+	$node->init;
+	$node->append_conf('postgresql.conf',
+		join('', map { "$_ = '$conf{$_}'\n" } sort keys %conf));
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION tidemark');
+	return $node;
+}
+
+=head2 wait_until(node, sql, expected = 't', database = 'postgres')
+
+Wait until the query returns the expected text; the test dies on a timeout
+with the last answer in the log.  Survives a server that restarts meanwhile.
+
+=cut
+
+sub wait_until
+{
+	my ($node, $sql, $expected, $database) = @_;
+
+	$expected = 't' unless defined $expected;
+	$node->poll_query_until($database || 'postgres', $sql, "$expected")
+	  or die "waited in vain for \"$expected\" from: $sql";
+	return;
+}
+
+=head2 fault(node, 'point:action[:visit], ...')
+
+Set the fault points of the server (src/base/fault.h) and let every process
+read them; '' releases and removes all.
+
+=cut
+
+sub fault
+{
+	my ($node, $points) = @_;
+
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET tidemark.fault_points = '$points'");
+	$node->reload;
+	return;
+}
+
+=head2 skip_without_faults(node)
+
+Skip the test when the library was built without C<make FAULTS=1>.
+
+=cut
+
+sub skip_without_faults
+{
+	my ($node) = @_;
+	my $found = $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_settings WHERE name = 'tidemark.fault_points'");
+
+	plan skip_all => 'built without fault points' if $found eq '0';
+	return;
+}
+
+=head2 skip_without_kafka(), skip_without_java(), brokers()
+
+Skip the test when the run has no broker, or cannot start one of its own; the
+bootstrap list in use.
+
+=cut
+
+sub skip_without_kafka
+{
+	plan skip_all => 'KAFKA_BROKERS is not set' unless $ENV{KAFKA_BROKERS};
+	return;
+}
+
+sub skip_without_java
+{
+	skip_without_kafka();
+	plan skip_all => 'no Java or no KAFKA_LIBS here'
+	  unless $ENV{KAFKA_LIBS} && grep { -x "$_/java" } split /:/, $ENV{PATH};
+	return;
+}
+
+sub brokers
+{
+	return $own_brokers || $ENV{KAFKA_BROKERS};
+}
+
+=head2 kafka(arguments of kafka_helper.py ..., \'standard input')
+
+Run one command in a helper process that stays, at the brokers in use; returns
+what it printed.  $ENV{KAFKA_PROPS} gives more client properties.
+
+=cut
+
+sub kafka
+{
+	my @args  = @_;
+	my $stdin = ref $args[-1] ? ${ pop @args } : '';
+
+	if (!$helper_pid)
+	{
+		$helper_pid = open2($from_helper, $to_helper,
+			$ENV{KAFKA_PYTHON} || 'python3', "$kafka_folder/kafka_helper.py", 'serve');
+	}
+	print $to_helper encode_json({
+			args    => [ map { "$_" } @args ],
+			stdin   => $stdin,
+			brokers => brokers(),
+			props   => $ENV{KAFKA_PROPS} }), "\n";
+	$to_helper->flush;
+	my $line = <$from_helper>;
+	die "kafka @args: the helper ended" unless defined $line;
+	my $answer = decode_json($line);
+	die "kafka @args: $answer->{out}" unless $answer->{ok};
+	return $answer->{out};
+}
+
+=head2 new_topic(name, partitions, config => value, ...)
+
+Create a topic whose name carries the process id, so that tests may run side
+by side; returns the name.
+
+=cut
+
+sub new_topic
+{
+	my ($name, $partitions, %config) = @_;
+	my $topic = "${name}_$$";
+
+	kafka('create', $topic, $partitions, map { "$_=$config{$_}" } sort keys %config);
+	return $topic;
+}
+
+=head2 produce_lines(topic, line, ...)
+
+Produce; each line is an object as kafka_helper.py reads it.  Returns when the
+broker has acknowledged all of them.
+
+=cut
+
+sub produce_lines
+{
+	my ($topic, @lines) = @_;
+
+	return kafka('produce', $topic, \join("\n", @lines, ''));
+}
+
+=head2 start_own_broker(nodes = 1), own_broker('stop' | 'kill' | 'start', node = 1)
+
+A broker that only this test uses, on ports and in a folder of its own, and
+gone with the test; brokers(), kafka() and the rest then mean this one.  Begin
+such a test with skip_without_java().
+
+=cut
+
+sub kafka_sh
+{
+	my @args = @_;
+	local %ENV = (%ENV, %own);
+	my $out = qx{"$kafka_folder/kafka.sh" @args 2>&1};
+
+	die "kafka.sh @args: $out" if $? != 0;
+	chomp $out;
+	return $out;
+}
+
+sub start_own_broker
+{
+	my $nodes = shift || 1;
+
+	$own{KAFKA_DIR} = tempdir('tidemark-kafka-XXXXXX', TMPDIR => 1, CLEANUP => 0) . '/broker';
+	$own{KAFKA_PORT} = kafka_sh('port', $nodes);
+	$own_brokers = kafka_sh('up', $nodes);
+	return $own_brokers;
+}
+
+sub own_broker
+{
+	my ($what, $node) = @_;
+
+	kafka_sh($what, $node || 1);
+	return;
+}
+
+END
+{
+	my $status = $?;    # what follows must not change the exit status
+
+	if ($helper_pid)
+	{
+		close $to_helper;
+		close $from_helper;
+		waitpid $helper_pid, 0;
+	}
+	if (%own)
+	{
+		kafka_sh('down');
+		rmdir dirname($own{KAFKA_DIR});
+	}
+	$? = $status;
+}
+
+1;

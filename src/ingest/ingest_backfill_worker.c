@@ -220,10 +220,11 @@ gather(BackfillWorker *worker, int64 deadline)
 		CHECK_FOR_INTERRUPTS();
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		if (count >= worker->options->batch_max_rows ||
-			bytes >= (size_t) worker->options->batch_max_bytes || all_reached(worker))
+			bytes >= (size_t) worker->options->batch_max_bytes ||
+			tm_kafka_consumer_is_full(worker->consumer) || all_reached(worker))
 			return;
-		if (tm_kafka_consumer_poll(worker->consumer, worker->options->batch_max_rows - count,
-								   worker->options->batch_max_bytes - bytes) > 0)
+		if (tm_kafka_consumer_poll(worker->consumer, worker->options->batch_max_rows,
+								   worker->options->batch_max_bytes) > 0)
 			continue;
 		if (deadline != 0 && tm_clock_monotonic_us() >= deadline)
 			return;

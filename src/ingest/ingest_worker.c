@@ -214,12 +214,11 @@ gather(IngestWorker *worker)
 
 		if (!tm_worker_continue())
 			return;
-		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		added = tm_kafka_consumer_poll(worker->consumer,
-									   worker->options->batch_max_rows - count,
-									   worker->options->batch_max_bytes - bytes);
+									   worker->options->batch_max_rows,
+									   worker->options->batch_max_bytes);
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
-		if (is_full(worker, count, bytes))
+		if (is_full(worker, count, bytes) || tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
 			continue;

@@ -574,6 +574,12 @@ tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 	return consumer->batch_count - before;
 }
 
+bool
+tm_kafka_consumer_is_full(const KafkaConsumer *consumer)
+{
+	return consumer->batch_count > 0 && consumer->chunk_next < consumer->chunk_count;
+}
+
 const KafkaMessage *
 tm_kafka_consumer_batch(const KafkaConsumer *consumer, int *count,
 						size_t *bytes)

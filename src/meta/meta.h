@@ -156,6 +156,8 @@ extern MetaView *tm_meta_view_find(Oid view);	/* by visible view */
 extern MetaView *tm_meta_view_find_by_state(Oid state_table);
 /* Any relation of it: visible view, query view, state table. */
 extern MetaView *tm_meta_view_find_by_any(Oid relid);
+/* By state table, as the active snapshot sees it. */
+extern MetaView *tm_meta_view_find_seen(Oid state_table);
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
 extern void tm_meta_view_insert(const MetaView *view);
@@ -180,5 +182,23 @@ typedef struct MetaViewPartition
 extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
 extern void tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition);
 extern void tm_meta_view_partition_delete(Oid state_table);
+
+/* ---- what a view has read of its stream (meta_applied.c) ---- */
+
+/* Offsets from up to, not including, to. */
+typedef struct MetaRange
+{
+	int32		partition;
+	int64		from;
+	int64		to;
+} MetaRange;
+
+/*
+ * Both as the active snapshot sees them, ordered by partition: the ranges that
+ * the view has applied, and those that reset_ingest() made it leave out, oldest
+ * first (to < from: the offsets began anew).
+ */
+extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
+extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
 
 #endif							/* TM_META_H */

@@ -109,6 +109,19 @@ tm_meta_view_find_by_state(Oid state_table)
 }
 
 MetaView *
+tm_meta_view_find_seen(Oid state_table)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view WHERE state_table = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID},
+		.read_only = true
+	};
+
+	return find_one(&statement, state_table);
+}
+
+MetaView *
 tm_meta_view_find_by_any(Oid relid)
 {
 	static MetaStatement statement = {

@@ -290,6 +290,7 @@ set_fixed_properties(KafkaConsumer *consumer,
 	set_fixed(consumer, "log.queue", "true");
 	rd_kafka_conf_set_events(consumer->conf,
 							 RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR);
+	rd_kafka_conf_set_error_cb(consumer->conf, tm_kafka_error_callback);
 }
 
 /* SASL without a mechanism would mean GSSAPI. */

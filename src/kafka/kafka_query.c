@@ -318,8 +318,14 @@ tm_kafka_consumer_trouble(KafkaConsumer *consumer)
 		consumer->last_probe = now;
 		err = question_partitions(consumer, &ignored, KAFKA_SLICE_MS);
 		tm_kafka_error_drain(consumer);
-		if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
-			tm_kafka_error_clear(consumer); /* no error at all, or an answer */
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			tm_kafka_error_clear(consumer);
+		else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+		{
+			/* an answer, too, but a bad one: poll() will throw it */
+			consumer->last_answer = tm_clock_monotonic_us();
+			tm_kafka_error_record(consumer, err, NULL);
+		}
 	}
 	now = tm_clock_monotonic_us();
 	if (!consumer->in_trouble &&

@@ -244,8 +244,8 @@ set_defaults(KafkaConsumer *consumer, const KafkaConsumerOptions *options)
 	/*
 	 * A broker answers a fetch as soon as there is a message, so this is no
 	 * latency of messages.  But it is that of other requests on the same
-	 * connection, and of end-of-partition events: it has to stay well below
-	 * a slice.  A scan does not idle, so it can ask more often.
+	 * connection, and of end-of-partition events: it has to stay well below a
+	 * slice.  A scan does not idle, so it can ask more often.
 	 */
 	set_fixed(consumer, "fetch.wait.max.ms",
 			  options->low_latency ? "100" : "20");

@@ -160,8 +160,8 @@ tm_kafka_consumer_store_group(KafkaConsumer *consumer, int npartitions,
 static inline void
 fill_message(KafkaMessage *msg, rd_kafka_message_t *rkm)
 {
-	rd_kafka_timestamp_type_t type;
-	int64		ms = rd_kafka_message_timestamp(rkm, &type);
+	rd_kafka_timestamp_type_t kind;
+	int64		ms = rd_kafka_message_timestamp(rkm, &kind);
 
 	msg->value = rkm->payload;
 	msg->value_len = rkm->len;
@@ -174,7 +174,7 @@ fill_message(KafkaMessage *msg, rd_kafka_message_t *rkm)
 	msg->handle = rkm;
 
 	/* a producer may send any number: what timestamptz cannot hold is none */
-	msg->has_timestamp = type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE &&
+	msg->has_timestamp = kind != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE &&
 		ms >= 0 && ms < END_TIMESTAMP / 1000;
 	msg->timestamp = msg->has_timestamp ? (ms - KAFKA_EPOCH_MS) * 1000 : 0;
 }
@@ -268,7 +268,7 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 	int			partition = rkm->partition;
 	int64		offset = rkm->offset;
 	KafkaPartition *part = find_partition(consumer, partition);
-	char		text[KAFKA_TEXT_SIZE];
+	char		message[KAFKA_TEXT_SIZE];
 
 	if (err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 	{
@@ -282,13 +282,13 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 		if (consumer->batch_count > 0)
 			return false;
 		tm_kafka_error_text(consumer->secrets, rd_kafka_message_errstr(rkm),
-							text, sizeof(text));
+							message, sizeof(message));
 		rd_kafka_message_destroy(rkm);
 		consumer->chunk_next++;
 		signal_descriptor(consumer);	/* for what is left */
 		if (part != NULL)
 			offset = part->position;
-		tm_kafka_error_throw(consumer, err, partition, offset, text);
+		tm_kafka_error_throw(consumer, err, partition, offset, message);
 	}
 	rd_kafka_message_destroy(rkm);
 	consumer->chunk_next++;
@@ -444,7 +444,7 @@ tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 {
 	int32		number = partition;
 	int64		deadline = tm_clock_monotonic_us() +
-		(int64) timeout_ms * 1000;
+	(int64) timeout_ms * 1000;
 	int64		earliest;
 	int64		end;
 

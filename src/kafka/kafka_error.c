@@ -113,11 +113,11 @@ is_missing(rd_kafka_resp_err_t err)
 }
 
 void
-tm_kafka_error_text(List *secrets, const char *text, char *buf, size_t size)
+tm_kafka_error_text(List *secrets, const char *message, char *buf, size_t size)
 {
 	size_t		used = 0;
 
-	while (*text != '\0' && used < size - 1)
+	while (*message != '\0' && used < size - 1)
 	{
 		ListCell   *lc;
 		size_t		skip = 0;
@@ -127,23 +127,23 @@ tm_kafka_error_text(List *secrets, const char *text, char *buf, size_t size)
 			const char *secret = lfirst(lc);
 			size_t		len = strlen(secret);
 
-			if (len > skip && strncmp(text, secret, len) == 0)
+			if (len > skip && strncmp(message, secret, len) == 0)
 				skip = len;
 		}
 		if (skip > 0)
 		{
 			used = strlcpy(buf + used, "***", size - used) + used;
 			used = Min(used, size - 1);
-			text += skip;
+			message += skip;
 			continue;
 		}
-		if (*text == '\n' || *text == '\t')
+		if (*message == '\n' || *message == '\t')
 			buf[used++] = ' ';
-		else if (*text >= 0x20 && *text < 0x7f)
-			buf[used++] = *text;
+		else if (*message >= 0x20 && *message < 0x7f)
+			buf[used++] = *message;
 		else
 			buf[used++] = '?';
-		text++;
+		message++;
 	}
 	while (used > 0 && buf[used - 1] == ' ')
 		used--;
@@ -222,13 +222,13 @@ tm_kafka_error_throw(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 
 void
 tm_kafka_error_note(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
-					const char *text)
+					const char *message)
 {
 	/* "all brokers are down" says less than the reason that came before it */
 	if (consumer->in_trouble && err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 		return;
 	tm_kafka_error_text(consumer->secrets,
-						text != NULL ? text : rd_kafka_err2str(err),
+						message != NULL ? message : rd_kafka_err2str(err),
 						consumer->trouble_text,
 						sizeof(consumer->trouble_text));
 	consumer->in_trouble = true;
@@ -243,7 +243,7 @@ tm_kafka_error_clear(KafkaConsumer *consumer)
 
 void
 tm_kafka_error_record(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
-					  const char *text)
+					  const char *message)
 {
 	if (is_authentication(err) || is_missing(err) ||
 		err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
@@ -251,12 +251,12 @@ tm_kafka_error_record(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 	{
 		consumer->failure = err;
 		tm_kafka_error_text(consumer->secrets,
-							text != NULL ? text : rd_kafka_err2str(err),
+							message != NULL ? message : rd_kafka_err2str(err),
 							consumer->failure_text,
 							sizeof(consumer->failure_text));
 	}
 	if (tm_kafka_error_classify(err) != KAFKA_ERROR_IGNORED)
-		tm_kafka_error_note(consumer, err, text);
+		tm_kafka_error_note(consumer, err, message);
 }
 
 void
@@ -288,7 +288,7 @@ tm_kafka_error_drain(KafkaConsumer *consumer)
 		rd_kafka_event_t *event = rd_kafka_queue_poll(consumer->main_queue, 0);
 		char		line[KAFKA_TEXT_SIZE];
 		const char *facility;
-		const char *text;
+		const char *message;
 		int			level;
 
 		if (event == NULL)
@@ -301,8 +301,8 @@ tm_kafka_error_drain(KafkaConsumer *consumer)
 								  rd_kafka_event_error(event),
 								  rd_kafka_event_error_string(event));
 		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG &&
-				 rd_kafka_event_log(event, &facility, &text, &level) == 0)
-			tm_kafka_error_text(consumer->secrets, text, line, sizeof(line));
+				 rd_kafka_event_log(event, &facility, &message, &level) == 0)
+			tm_kafka_error_text(consumer->secrets, message, line, sizeof(line));
 		rd_kafka_event_destroy(event);
 
 		/* last: it may throw */

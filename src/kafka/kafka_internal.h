@@ -94,7 +94,7 @@ extern bool tm_kafka_error_is_range(rd_kafka_resp_err_t err);
  * Copy a text of the library into buf: one line, printable ASCII, every
  * secret replaced.
  */
-extern void tm_kafka_error_text(List *secrets, const char *text, char *buf,
+extern void tm_kafka_error_text(List *secrets, const char *message, char *buf,
 								size_t size);
 
 /*
@@ -104,7 +104,7 @@ extern void tm_kafka_error_text(List *secrets, const char *text, char *buf,
 extern void tm_kafka_error_throw(KafkaConsumer *consumer,
 								 rd_kafka_resp_err_t err, int partition,
 								 int64 offset, const char *detail)
-			pg_attribute_noreturn();
+			__attribute__((noreturn));
 
 /*
  * Take errors and log lines off the main queue: errors into failure or
@@ -114,7 +114,7 @@ extern void tm_kafka_error_drain(KafkaConsumer *consumer);
 
 /* An error of no single partition: into failure when it lasts, else noted. */
 extern void tm_kafka_error_record(KafkaConsumer *consumer,
-								  rd_kafka_resp_err_t err, const char *text);
+								  rd_kafka_resp_err_t err, const char *message);
 
 /* The library's error callback; it acts only inside the next function. */
 extern void tm_kafka_error_callback(rd_kafka_t *rk, int err,
@@ -127,7 +127,7 @@ extern ssize_t tm_kafka_error_consume(KafkaConsumer *consumer, int timeout_ms,
 
 /* A broker cannot be reached: remember why. */
 extern void tm_kafka_error_note(KafkaConsumer *consumer,
-								rd_kafka_resp_err_t err, const char *text);
+								rd_kafka_resp_err_t err, const char *message);
 
 /* A broker has answered. */
 extern void tm_kafka_error_clear(KafkaConsumer *consumer);

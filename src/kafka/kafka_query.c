@@ -258,7 +258,7 @@ static int64
 kafka_time(TimestampTz time)
 {
 	const int64 epoch_us = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
-		USECS_PER_DAY;
+	USECS_PER_DAY;
 
 	if (time <= -epoch_us)
 		return 0;

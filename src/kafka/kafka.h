@@ -88,7 +88,7 @@ extern List *tm_kafka_property_names(KafkaPropertyClass cls);
  */
 extern void tm_kafka_property_check(const char *property, const char *value);
 
-/* ---- consumer (kafka_consumer.c) ---- */
+/* ---- consumer (kafka_client.c, kafka_consumer.c, kafka_query.c) ---- */
 
 typedef struct KafkaConsumer KafkaConsumer;
 

@@ -7,7 +7,7 @@
  * callback), so an error anywhere above frees it.  librdkafka's threads never
  * call PostgreSQL; no handle is made in the postmaster.
  *
- * Calls that wait for a broker do so in slices of at most 200 ms with
+ * Calls that wait for a broker do so in slices of at most 800 ms with
  * CHECK_FOR_INTERRUPTS() between them.
  *
  * Errors: class 08 (connection) when a broker cannot be reached or does not

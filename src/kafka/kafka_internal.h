@@ -14,6 +14,7 @@
 
 /* Longest time in one call of the client library, in ms. */
 #define KAFKA_SLICE_MS		200
+#define KAFKA_SLICE_MAX_MS	800
 
 /* Messages taken from the library's queue at a time. */
 #define KAFKA_CHUNK			1024

@@ -129,7 +129,10 @@ extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *opt
 
 /* ---- ingest_backfill.c: history of a new view ---- */
 
-/* Fill a view over a manual stream up to where its ingest stands. */
+/*
+ * Fill a view over a manual stream from its positions, or from its start where
+ * it has none, up to where its ingest stands.
+ */
 extern void tm_ingest_backfill_manual(MetaView *view);
 /* Apply messages of the log to one view; as part of the caller's transaction. */
 extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
@@ -156,6 +159,13 @@ extern void tm_ingest_wait_refresh(const MetaView *view);
 
 /* Fill or rebuild a view that is paused or failed. */
 extern void tm_ingest_view_rebuild(MetaView *view);
+/*
+ * A live view over a stream stops following the ingest and keeps its position;
+ * the caller writes the row and holds the locks of pause().
+ */
+extern void tm_ingest_view_detach(MetaView *view);
+/* A paused view goes on: from its position, or rebuilt where it has none. */
+extern void tm_ingest_view_resume(MetaView *view);
 
 /* ---- ingest_control.c ---- */
 

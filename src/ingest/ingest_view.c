@@ -136,6 +136,57 @@ tm_ingest_view_rebuild(MetaView *view)
 		populate_from_table(view);
 }
 
+void
+tm_ingest_view_detach(MetaView *view)
+{
+	MetaPartition *partitions;
+	MetaViewPartition *known;
+	int			npartitions;
+	int			nknown;
+
+	if (view->own_offsets)
+		return;					/* it has its position already */
+	partitions = tm_meta_partition_list(view->source, &npartitions);
+	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
+	for (int i = 0; i < npartitions; i++)
+	{
+		MetaViewPartition vp = {.partition = partitions[i].partition,
+		.start_offset = partitions[i].first_offset};
+
+		for (int j = 0; j < nknown; j++)
+			if (known[j].partition == vp.partition)
+				vp.start_offset = known[j].start_offset;
+		vp.next_offset = Max(partitions[i].next_offset, vp.start_offset);
+		vp.target_offset = vp.next_offset;
+		tm_meta_view_partition_put(view->state_table, &vp);
+	}
+	view->own_offsets = true;
+}
+
+void
+tm_ingest_view_resume(MetaView *view)
+{
+	int			npositions;
+
+	(void) tm_meta_view_partition_list(view->state_table, &npositions, false);
+	if (!tm_stream_is_stream(view->source) || !view->populated || npositions == 0)
+	{
+		tm_ingest_view_rebuild(view);
+		return;
+	}
+	view->reason = view->hint = view->sqlstate = NULL;
+	view->since = tm_clock_now();
+	if (tm_stream_get_options(view->source)->transport == STREAM_MANUAL)
+	{
+		tm_ingest_backfill_manual(view);
+		set_live(view);
+		return;
+	}
+	view->state = META_BACKFILLING;
+	tm_meta_view_update(view);
+	tm_worker_wake_scheduler_at_commit();
+}
+
 static void
 populate(const MetaView *created, bool with_data)
 {

@@ -462,6 +462,17 @@ run_worker(IngestWorker *worker)
 }
 
 /*
+ * Groups of a batch stay in memory up to a share of what the worker may use;
+ * work_mem counts per hash table, and hash_mem_multiplier comes on top.
+ */
+static void
+set_work_mem(void)
+{
+	SetConfigOption("work_mem", psprintf("%dMB", Max(tm_setting_worker_memory / 8, 4)),
+					PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
  * Top level: an error that will not pass makes the ingest failed; any other
  * ends the process, which is started again after a while.
  */
@@ -494,6 +505,7 @@ tm_ingest_worker_main(Datum arg)
 
 	tm_worker_attach(&info);
 	tm_worker_init_process(info.database);
+	set_work_mem();
 	TM_FAULT("started");
 	worker.stream = my_stream = info.object;
 	CacheRegisterRelcacheCallback(on_relcache, (Datum) 0);

@@ -258,7 +258,7 @@ static int64
 kafka_time(TimestampTz time)
 {
 	const int64 epoch_us = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
-		USECS_PER_DAY;
+	USECS_PER_DAY;
 
 	if (time <= -epoch_us)
 		return 0;
@@ -318,8 +318,14 @@ tm_kafka_consumer_trouble(KafkaConsumer *consumer)
 		consumer->last_probe = now;
 		err = question_partitions(consumer, &ignored, KAFKA_SLICE_MS);
 		tm_kafka_error_drain(consumer);
-		if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
-			tm_kafka_error_clear(consumer); /* no error at all, or an answer */
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			tm_kafka_error_clear(consumer);
+		else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+		{
+			/* an answer, too, but a bad one: poll() will throw it */
+			consumer->last_answer = tm_clock_monotonic_us();
+			tm_kafka_error_record(consumer, err, NULL);
+		}
 	}
 	now = tm_clock_monotonic_us();
 	if (!consumer->in_trouble &&

@@ -112,7 +112,7 @@ add_since(Query *query, const ViewSpec *spec, int key, TimestampTz since)
 	set_opfuncid((OpExpr *) query->jointree->quals);
 }
 
-static void
+static TupleDesc
 run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
 		 DestReceiver *dest)
 {
@@ -120,6 +120,7 @@ run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
 	List	   *rewritten;
 	PlannedStmt *stmt;
 	QueryDesc  *desc;
+	TupleDesc	tupdesc;
 
 	add_order(query, spec->no_keys ? 0 : spec->nstored_keys);
 	if (since != NULL)
@@ -134,16 +135,19 @@ run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
 								dest);
 	ExecutorStart(desc, 0);
 	tm_executor_run(desc, ForwardScanDirection, 0);
+	tupdesc = CreateTupleDescCopy(desc->tupDesc);
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
+	return tupdesc;
 }
 
-void
+TupleDesc
 tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
 				   const TimestampTz *since, DestReceiver *dest)
 {
-	run_side(spec, tm_view_kept_query(spec, view->state_table), since, dest);
+	return run_side(spec, tm_view_kept_query(spec, view->state_table), since,
+					dest);
 }
 
 /* ---- what of the stream ---- */
@@ -208,11 +212,12 @@ get_bounds(const MetaView *view)
 	return bounds;
 }
 
-void
+TupleDesc
 tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
 					const TimestampTz *since, DestReceiver *dest)
 {
 	StreamBounds *bounds = NULL;
+	TupleDesc	tupdesc;
 
 	if (spec->other_tables != NIL)
 		ereport(NOTICE,
@@ -223,7 +228,7 @@ tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
 
 	/* after an error the stream room forgets the bounds by itself */
 	tm_stream_set_bounds(bounds);
-	run_side(spec, tm_view_batch_query(spec), since, dest);
+	tupdesc = run_side(spec, tm_view_batch_query(spec), since, dest);
 	tm_stream_set_bounds(NULL);
 
 	if (bounds != NULL && bounds->missing > 0)
@@ -232,4 +237,5 @@ tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
 							   "%lld messages of stream \"%s\" are no longer in the log and could not be compared",
 							   bounds->missing, (long long) bounds->missing,
 							   get_rel_name(view->source))));
+	return tupdesc;
 }

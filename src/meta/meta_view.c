@@ -458,6 +458,7 @@ tm_meta_view_partition_delete(Oid state_table)
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
+	Datum		values[1] = {ObjectIdGetDatum(state_table)};
 
-	tm_meta_statement_run(&statement, (Datum[]) {ObjectIdGetDatum(state_table)}, NULL);
+	tm_meta_statement_run(&statement, values, NULL);
 }

@@ -142,10 +142,11 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->valid = true;		/* an invalidation from here on must show */
 	entry->spec = tm_view_load_spec(view);
 	entry->other_tables = entry->spec->other_tables;
-	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
-	MemoryContextSwitchTo(before);
 	check_stamps(view, entry->spec);
 	tm_check_query_permissions(entry->spec->query);
+	/* last: without it the view counts as not loaded */
+	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	MemoryContextSwitchTo(before);
 }
 
 static MaintainView *
@@ -162,21 +163,19 @@ get_view(const MetaView *view)
 	return entry;
 }
 
-/* Valid and locked, or loaded again. */
+/*
+ * Valid and locked, or loaded again.  Planning takes the locks that lock() would
+ * take, so what was planned in this transaction needs no second look.
+ */
 static void
 prepare_view(MaintainView *entry, const MetaView *view)
 {
-	for (;;)
-	{
-		AcceptInvalidationMessages();
-		if (!entry->valid || entry->merge == NULL)
-			load_view(entry, view);
-		if (entry->plan == NULL)
-			entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
-		if (tm_partial_plan_lock(entry->plan) && entry->valid)
-			return;
-		entry->valid = false;
-	}
+	AcceptInvalidationMessages();
+	if (entry->valid && entry->merge != NULL && entry->plan != NULL &&
+		tm_partial_plan_lock(entry->plan) && entry->valid)
+		return;
+	load_view(entry, view);
+	entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
 }
 
 /* ---- work ---- */

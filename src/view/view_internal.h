@@ -24,6 +24,9 @@ extern void tm_view_refuse(ParseState *pstate, int location, const char *what,
 /* Sets source_rti, source, source_is_stream, other_tables of spec. */
 extern void tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner);
 
+/* Where the query first reads a column of its top level, or -1. */
+extern int	tm_view_column_location(const Query *query, Index rti, AttrNumber attno);
+
 /* Is this function tidemark.tumble()? */
 extern bool tm_view_is_tumble(Oid funcid);
 

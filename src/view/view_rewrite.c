@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
@@ -478,6 +479,10 @@ tm_view_state_keys(const ViewSpec *spec)
 	return buf.data;
 }
 
+/*
+ * The server's own transition types may change with its major version.  Others
+ * cannot, while a column is of that type; but they may be renamed.
+ */
 List *
 tm_view_state_stamps(const ViewSpec *spec)
 {
@@ -491,7 +496,9 @@ tm_view_state_stamps(const ViewSpec *spec)
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for aggregate %u", state->aggref->aggfnoid);
 		stamps = lappend(stamps,
-						 psprintf("%s %s%s", format_type_be_qualified(state->transtype),
+						 psprintf("%s %s%s",
+								  state->transtype < FirstNormalObjectId ?
+								  format_type_be_qualified(state->transtype) : "-",
 								  format_procedure_qualified(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn),
 								  state->transtype == INTERNALOID ?
 								  psprintf(" %d", tm_server_major()) : ""));

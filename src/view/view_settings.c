@@ -25,8 +25,11 @@ static const char *const stored_settings[] = {
 	"lc_numeric",
 	"lc_time",
 	"xmloption",
+	"xmlbinary",
 	"bytea_output",
 	"extra_float_digits",
+	"default_text_search_config",
+	"timezone_abbreviations",
 };
 
 List *

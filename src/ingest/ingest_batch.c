@@ -530,7 +530,8 @@ run_steps(BatchRun *run)
 	finish_positions(run);
 	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
 	TM_FAULT("saved");
-	tm_meta_ingest_set_absent(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
+	if (run->rows->nrows > 0)
+		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
 	if (run->fail)
 		tm_ingest_set_failed(run->ingest, run->fail_sqlstate, run->fail_reason, run->fail_hint);
 	batch->rows = run->rows->nrows;

@@ -46,6 +46,7 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define PARTITION_CHECK_US (60 * INT64CONST(1000000))
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define WAIT_MS 1000L
+#define BROKER_TIMEOUT_MS 10000
 
 typedef struct IngestWorker
 {
@@ -107,6 +108,42 @@ owns_partition(const MetaIngest *ingest, int index, int32 partition)
 	return partition % ingest->workers == index;
 }
 
+static bool
+is_wanted(const IngestWorker *worker, const MetaIngest *ingest)
+{
+	return ingest != NULL && ingest->state == META_RUNNING && worker->index < ingest->workers;
+}
+
+/*
+ * Read the options and reach the brokers; while they do not answer, no
+ * transaction is open.  False when the ingest is not to run (any more).
+ */
+static bool
+open_consumer(IngestWorker *worker)
+{
+	MetaIngest *ingest;
+	MemoryContext before;
+	bool		wanted;
+
+	MemoryContextReset(worker->cxt);
+	definition_changed = false;
+	begin();
+	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	wanted = is_wanted(worker, ingest);
+	if (wanted)
+	{
+		before = MemoryContextSwitchTo(worker->cxt);
+		worker->options = tm_stream_get_options(worker->stream);
+		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
+												   true, worker->cxt);
+		MemoryContextSwitchTo(before);
+	}
+	commit();
+	if (wanted)
+		(void) tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS);
+	return wanted;
+}
+
 /*
  * Read where to start and assign.  False when the ingest is not to run (any
  * more).
@@ -121,20 +158,17 @@ start_reading(IngestWorker *worker)
 	int			nall;
 	MemoryContext before;
 
-	MemoryContextReset(worker->cxt);
-	definition_changed = false;
+	if (!open_consumer(worker))
+		return false;
 	begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	if (ingest == NULL || ingest->state != META_RUNNING || worker->index >= ingest->workers)
+	if (!is_wanted(worker, ingest))
 	{
 		commit();
 		return false;
 	}
 	before = MemoryContextSwitchTo(worker->cxt);
 	worker->workers = ingest->workers;
-	worker->options = tm_stream_get_options(worker->stream);
-	worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, true,
-											   worker->cxt);
 	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
 	all = tm_meta_partition_list(worker->stream, &nall);
 	mine = palloc(sizeof(MetaPartition) * Max(nall, 1));
@@ -427,7 +461,6 @@ promote_views(IngestWorker *worker)
 static bool
 check_assignment(IngestWorker *worker)
 {
-	MetaPartition *all;
 	int			nall;
 
 	if (definition_changed)
@@ -436,10 +469,9 @@ check_assignment(IngestWorker *worker)
 		return true;
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
 	begin();
-	all = tm_meta_partition_list(worker->stream, &nall);
-	(void) all;
+	(void) tm_meta_partition_list(worker->stream, &nall);
 	commit();
-	if (tm_kafka_consumer_partitions(worker->consumer, 5000) <= nall)
+	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
 	return start_reading(worker);
 }

@@ -92,7 +92,8 @@ extern List *tm_meta_ingest_list(void);
 extern void tm_meta_ingest_insert(const MetaIngest *ingest);
 /* Write all fields back; stamps the row as belonging to this database. */
 extern void tm_meta_ingest_update(const MetaIngest *ingest);
-extern void tm_meta_ingest_set_absent(Oid stream, List *names);
+/* Keep in absent_fields only what is in this list too. */
+extern void tm_meta_ingest_add_seen(Oid stream, List *absent);
 extern void tm_meta_ingest_set_cluster(Oid stream, const char *cluster_id);
 extern void tm_meta_ingest_delete(Oid stream);
 
@@ -165,8 +166,8 @@ extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);
 extern void tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us);
 
-/* Cheap (no SPI): may this view be read? */
-extern bool tm_meta_view_is_populated(Oid state_table);
+/* Cheap (no SPI): may this view be read?  *view: its visible view, or InvalidOid. */
+extern bool tm_meta_view_is_populated(Oid state_table, Oid *view);
 /* Cheap, cached: is relid the source of a view / the state of a view? */
 extern bool tm_meta_view_is_source(Oid relid);
 extern bool tm_meta_view_is_state(Oid relid);

@@ -41,6 +41,7 @@
 
 /* Attribute numbers of tidemark_state.view as the install script makes it. */
 #define ANUM_VIEW_STATE_TABLE 1
+#define ANUM_VIEW_VIEW 2
 #define ANUM_VIEW_SOURCE 4
 #define ANUM_VIEW_POPULATED 6
 #define ANUM_VIEW_SYSTEM_IDENTIFIER 16
@@ -263,7 +264,7 @@ tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us)
 }
 
 bool
-tm_meta_view_is_populated(Oid state_table)
+tm_meta_view_is_populated(Oid state_table, Oid *view)
 {
 	Oid			schema = tm_meta_state_schema();
 	Relation	rel;
@@ -272,6 +273,7 @@ tm_meta_view_is_populated(Oid state_table)
 	HeapTuple	tuple;
 	bool		populated = false;
 
+	*view = InvalidOid;
 	rel = table_open(get_relname_relid("view", schema), AccessShareLock);
 	ScanKeyInit(&key, ANUM_VIEW_STATE_TABLE, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(state_table));
@@ -283,6 +285,8 @@ tm_meta_view_is_populated(Oid state_table)
 		bool		isnull;
 
 		populated = DatumGetBool(heap_getattr(tuple, ANUM_VIEW_POPULATED,
+											  RelationGetDescr(rel), &isnull));
+		*view = DatumGetObjectId(heap_getattr(tuple, ANUM_VIEW_VIEW,
 											  RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan(scan);

@@ -97,19 +97,6 @@ init_cache(void)
 	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
 }
 
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 static bool
 equal_texts(const List *a, const List *b)
 {
@@ -193,28 +180,6 @@ prepare_view(MaintainView *entry, const MetaView *view)
 	entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
 }
 
-/* ---- identity ---- */
-
-typedef struct ViewIdentity
-{
-	MetaIdentity meta;
-	int			guc_level;
-} ViewIdentity;
-
-static void
-enter_view(const MetaView *view, ViewIdentity *identity)
-{
-	tm_meta_enter_as(relation_owner(view->view), &identity->meta);
-	identity->guc_level = tm_view_push_settings(view);
-}
-
-static void
-leave_view(const ViewIdentity *identity)
-{
-	AtEOXact_GUC(false, identity->guc_level);
-	tm_meta_leave(&identity->meta);
-}
-
 /* ---- work ---- */
 
 void
@@ -245,14 +210,14 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
-	enter_view(view, &identity);
+	tm_view_enter(view, &identity);
 	prepare_view(entry, view);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	delta = tm_partial_plan_run(entry->plan, rows, &tupdesc);
 	PopActiveSnapshot();
 	merge_delta(entry->merge, view->state_table, delta, tupdesc);
 	tuplestore_end(delta);
-	leave_view(&identity);
+	tm_view_leave(&identity);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
@@ -267,14 +232,14 @@ tm_maintain_apply_source(const MetaView *view)
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
-	enter_view(view, &identity);
+	tm_view_enter(view, &identity);
 	prepare_view(entry, view);
 	plan = tm_partial_plan_create(entry->spec, true, cxt);
 	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
 	merge_delta(entry->merge, view->state_table, delta, tupdesc);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
-	leave_view(&identity);
+	tm_view_leave(&identity);
 }
 
 void
@@ -284,7 +249,7 @@ tm_maintain_clear(const MetaView *view)
 	MetaIdentity identity;
 
 	tm_maintain_lock(view->state_table);
-	tm_meta_enter_as(relation_owner(view->view), &identity);
+	tm_meta_enter_as(tm_view_get_owner(view), &identity);
 	stmt->relations = list_make1(makeRangeVar(get_namespace_name(get_rel_namespace(view->state_table)),
 											  get_rel_name(view->state_table), -1));
 	stmt->behavior = DROP_RESTRICT;
@@ -334,9 +299,9 @@ tm_maintain_needed(const MetaView *view)
 	{
 		ViewIdentity identity;
 
-		enter_view(view, &identity);
+		tm_view_enter(view, &identity);
 		prepare_view(entry, view);
-		leave_view(&identity);
+		tm_view_leave(&identity);
 		result = entry->spec->needed;
 		ReleaseCurrentSubTransaction();
 	}

@@ -222,18 +222,16 @@ tm_aggstate_out(PG_FUNCTION_ARGS)
 Datum
 tm_is_populated(PG_FUNCTION_ARGS)
 {
-	Oid			state_table = PG_GETARG_OID(0);
-	MetaView   *view;
+	Oid			view;
 
-	if (tm_setting_read_unpopulated || tm_meta_view_is_populated(state_table))
+	if (tm_meta_view_is_populated(PG_GETARG_OID(0), &view) || tm_setting_read_unpopulated)
 		PG_RETURN_BOOL(true);
-	view = tm_meta_view_find_by_state(state_table);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 view != NULL ?
-			 errmsg("continuous view \"%s\" has not been populated", get_rel_name(view->view)) :
+			 OidIsValid(view) ?
+			 errmsg("continuous view \"%s\" has not been populated", get_rel_name(view)) :
 			 errmsg("continuous view has not been populated"),
-			 view != NULL ?
+			 OidIsValid(view) ?
 			 errhint("REFRESH MATERIALIZED VIEW waits until it is.") :
 			 errhint("It was restored without its data; drop and create it again.")));
 }

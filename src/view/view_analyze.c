@@ -398,6 +398,22 @@ find_derived_keys(ViewSpec *spec)
 	}
 }
 
+int
+tm_view_find_window_start(const ViewSpec *spec)
+{
+	for (int i = 0; i < spec->nkeys; i++)
+	{
+		Index		rti;
+		AttrNumber	attno;
+		FuncExpr   *call;
+
+		if (is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) &&
+			attno == 1)
+			return i;
+	}
+	return -1;
+}
+
 static void
 add_key(ViewSpec *spec, SortGroupClause *clause, ParseState *pstate)
 {

@@ -17,7 +17,7 @@ extern void tm_view_refuse_functions(const Query *query, ParseState *pstate);
 
 /* 0A000 with position, message and hint. */
 extern void tm_view_refuse(ParseState *pstate, int location, const char *what,
-						   const char *hint) pg_attribute_noreturn();
+						   const char *hint);
 
 /* ---- view_source.c: which relation of the query grows ---- */
 

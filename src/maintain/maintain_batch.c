@@ -191,11 +191,11 @@ tm_maintain_lock(Oid state_table)
 static void
 merge_delta(DeltaMerge *merge, Oid state_table, Tuplestorestate *delta, TupleDesc tupdesc)
 {
-
 	TM_FAULT("merge");
 	tm_maintain_lock(state_table);
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
+	PushActiveSnapshot(GetLatestSnapshot());
 	(void) tm_delta_merge_run(merge, delta, tupdesc);
 	PopActiveSnapshot();
 	CommandCounterIncrement();

@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -36,6 +37,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -117,7 +119,7 @@ check_stamps(const MetaView *view, const ViewSpec *spec)
 
 	if (!equal_texts(stamps, view->stamps))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("stored states of continuous view \"%s\" have another format",
 						get_rel_name(view->view)),
 				 errdetail("They were made by another major version of PostgreSQL or by aggregates that have been redefined."),
@@ -256,14 +258,66 @@ tm_maintain_clear(const MetaView *view)
 	CommandCounterIncrement();
 }
 
+static Bitmapset *
+all_columns(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	Bitmapset  *result = NULL;
+
+	for (int i = 1; i <= RelationGetDescr(rel)->natts; i++)
+		result = bms_add_member(result, i - FirstLowInvalidHeapAttributeNumber);
+	table_close(rel, NoLock);
+	return result;
+}
+
+/* Errors that are not the view's. */
+static bool
+is_interruption(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK);
+}
+
+/*
+ * Only tm_maintain_apply() may fail for a view that can no longer be loaded:
+ * its caller knows what to do with one that fails.
+ */
 Bitmapset *
 tm_maintain_needed(const MetaView *view)
 {
 	MaintainView *entry = get_view(view);
-	ViewIdentity identity;
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Bitmapset  *volatile result = NULL;
 
-	tm_view_enter(view, &identity);
-	prepare_view(entry, view);
-	tm_view_leave(&identity);
-	return entry->spec->needed;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		ViewIdentity identity;
+
+		tm_view_enter(view, &identity);
+		prepare_view(entry, view);
+		tm_view_leave(&identity);
+		result = entry->spec->needed;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (is_interruption(error->sqlerrcode))
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return result ? result : all_columns(view->source);
 }

@@ -165,7 +165,8 @@ alter_table(AlterTableStmt *stmt)
 			default:
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("this ALTER is not supported for a continuous view")));
+						 errmsg("this ALTER is not supported for a continuous view"),
+						 errhint("Rename it, change its schema, owner or privileges, or drop and create it.")));
 		}
 	}
 	stmt->objtype = OBJECT_VIEW;
@@ -529,6 +530,9 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 	{
 		case T_CreateTableAsStmt:
 			tm_view_create(copyObject((CreateTableAsStmt *) stmt), query_string);
+			/* SPI expects of this statement what it is told of a SELECT */
+			if (qc != NULL && context != PROCESS_UTILITY_TOPLEVEL)
+				SetQueryCompletion(qc, CMDTAG_SELECT, 0);
 			return true;
 		case T_RefreshMatViewStmt:
 			return process_refresh((RefreshMatViewStmt *) stmt);

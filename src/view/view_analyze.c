@@ -256,7 +256,10 @@ add_state(ViewSpec *spec, Aggref *aggref, ParseState *pstate)
 												   argtypes, nargs);
 	state->type = state->transtype == INTERNALOID ? tm_meta_aggstate_type() :
 		state->transtype;
+	/* as the input's, for readers compare by it what has no final function */
 	state->collation = get_typcollation(state->type);
+	if (OidIsValid(state->collation) && OidIsValid(aggref->inputcollid))
+		state->collation = aggref->inputcollid;
 	ReleaseSysCache(tuple);
 	if (get_typtype(state->type) == TYPTYPE_PSEUDO)
 		tm_view_refuse(pstate, aggref->location,

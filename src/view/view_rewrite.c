@@ -168,6 +168,7 @@ make_final(const Aggref *aggref, const ViewState *state)
 	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggref->aggfnoid));
 	Oid			finalfn;
 	Node	   *var;
+	Node	   *result;
 	Oid			argtypes[3] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID};
 
 	if (!HeapTupleIsValid(tuple))
@@ -177,19 +178,24 @@ make_final(const Aggref *aggref, const ViewState *state)
 
 	var = make_state_var(state->attno, state->type, -1, state->collation);
 	if (!OidIsValid(finalfn) && state->type == aggref->aggtype)
-	{
-		((Var *) var)->varcollid = aggref->aggcollid;
-		if (aggref->aggcollid != state->collation)
-			return (Node *) makeRelabelType((Expr *) make_state_var(state->attno, state->type, -1, state->collation),
-											state->type, -1, aggref->aggcollid, COERCE_IMPLICIT_CAST);
 		return var;
+	result = (Node *) makeNullConst(aggref->aggtype, -1, get_typcollation(aggref->aggtype));
+	if (aggref->aggcollid != get_typcollation(aggref->aggtype))
+	{
+		/* the result's collation, in the text of the view */
+		CollateExpr *collate = makeNode(CollateExpr);
+
+		collate->arg = (Expr *) result;
+		collate->collOid = aggref->aggcollid;
+		collate->location = -1;
+		result = (Node *) collate;
 	}
 	return (Node *) makeFuncExpr(tm_meta_function("tidemark", "final", 3, argtypes),
 								 aggref->aggtype,
 								 list_make3(makeConst(REGPROCEDUREOID, -1, InvalidOid, sizeof(Oid),
 													  ObjectIdGetDatum(aggref->aggfnoid), false, true),
 											var,
-											makeNullConst(aggref->aggtype, -1, aggref->aggcollid)),
+											result),
 								 aggref->aggcollid, aggref->inputcollid, COERCE_EXPLICIT_CALL);
 }
 

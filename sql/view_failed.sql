@@ -10,7 +10,6 @@ $$ SELECT view::text, state, sqlstate, reason, hint FROM tidemark_state.view ORD
 CREATE MATERIALIZED VIEW good WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW bad_division WITH (tidemark.continuous) AS SELECT k, sum(100 / (x - 7)) FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW bad_key WITH (tidemark.continuous) AS SELECT repeat(md5(name), x::int) AS key, count(*) FROM ev GROUP BY 1;
-CREATE MATERIALIZED VIEW bad_cast WITH (tidemark.continuous) AS SELECT name::mood AS m, count(*) FROM ev GROUP BY 1;
 CREATE MATERIALIZED VIEW bad_cast WITH (tidemark.continuous) AS SELECT name::int AS m, count(*) FROM ev WHERE k = 1 GROUP BY 1;
 CREATE MATERIALIZED VIEW bad_overflow WITH (tidemark.continuous) AS SELECT count(*), sum(x::int2) FROM ev;
 CREATE MATERIALIZED VIEW good_stream WITH (tidemark.continuous) AS SELECT count(*) FROM ev_stream;
@@ -33,9 +32,11 @@ CREATE MATERIALIZED VIEW long_key WITH (tidemark.continuous) AS SELECT key, coun
 SELECT tidemark.inject('ev_stream', ARRAY['{"k":6,"name":"6","x":1,"at":"2026-01-01T00:00:00Z"}']) IS NOT NULL AS injected;
 SELECT view, state, sqlstate, regexp_replace(reason, '\d{3,}', 'N', 'g') AS reason FROM states() WHERE state <> 'live';
 SELECT * FROM check_all();
--- a failed view can be read: it stands where it stood
+-- a failed view says so, and can be read as it stands on demand
 SELECT * FROM bad_stream;
+SET tidemark.read_unpopulated = on;
 SELECT sum(sum) FROM bad_division;
+RESET tidemark.read_unpopulated;
 SELECT tidemark.wait_for('bad_stream', 0, 1, '0');
 SELECT tidemark.wait_for('good_stream', 0, 1, '0');
 -- REFRESH fails as long as the cause is there, and leaves everything as it was
@@ -84,7 +85,7 @@ SELECT tidemark.inject('ev_stream', '{"k":1,"name":"2","x":7,"at":"2026-01-01T00
 SELECT state FROM states() WHERE view = 'bad_division';
 ROLLBACK;
 SELECT state FROM states() WHERE view = 'bad_division';
-SELECT * FROM check_all() WHERE differing::text LIKE 'good%';
+SELECT * FROM check_view('good');
 SELECT tidemark.inject('ev_stream', '{"k":1,"name":"2","x":9,"at":"2026-01-01T00:00:00Z"}') IS NOT NULL AS injected;
 SELECT * FROM check_view('bad_division');
 SELECT * FROM check_view('good_stream');

@@ -145,7 +145,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->spec = tm_view_load_spec(view);
 	entry->other_tables = entry->spec->other_tables;
 	check_stamps(view, entry->spec);
-	tm_check_query_permissions(entry->spec->query);
+	tm_view_check_permissions(entry->spec);
 	/* last: without it the view counts as not loaded */
 	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
 	MemoryContextSwitchTo(before);

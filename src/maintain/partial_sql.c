@@ -222,16 +222,25 @@ tm_aggstate_out(PG_FUNCTION_ARGS)
 Datum
 tm_is_populated(PG_FUNCTION_ARGS)
 {
-	Oid			view;
+	Oid			state_table = PG_GETARG_OID(0);
+	Oid			visible;
+	MetaView   *view;
+	bool		failed;
 
-	if (tm_meta_view_is_populated(PG_GETARG_OID(0), &view) || tm_setting_read_unpopulated)
+	if (tm_meta_view_is_populated(state_table, &visible) || tm_setting_read_unpopulated)
 		PG_RETURN_BOOL(true);
+	if (!OidIsValid(visible))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view has not been populated"),
+				 errhint("It was restored without its data; drop and create it again.")));
+	view = tm_meta_view_find_by_state(state_table);
+	failed = view != NULL && view->state == META_FAILED && view->reason != NULL;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 OidIsValid(view) ?
-			 errmsg("continuous view \"%s\" has not been populated", get_rel_name(view)) :
-			 errmsg("continuous view has not been populated"),
-			 OidIsValid(view) ?
-			 errhint("REFRESH MATERIALIZED VIEW waits until it is.") :
-			 errhint("It was restored without its data; drop and create it again.")));
+			 errmsg("continuous view \"%s\" has not been populated", get_rel_name(visible)),
+			 failed ? errdetail("It has failed: %s.", view->reason) : 0,
+			 failed ?
+			 errhint("Mend the cause, then rebuild the view with REFRESH MATERIALIZED VIEW.") :
+			 errhint("REFRESH MATERIALIZED VIEW waits until it is.")));
 }

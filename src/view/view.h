@@ -84,6 +84,11 @@ extern int	tm_view_find_window_start(const ViewSpec *spec);
 /* The query behind a (plain) view: a copy. */
 extern Query *tm_view_get_query(Oid view);
 
+/* ---- view_create.c ---- */
+
+/* 42501 unless the current user may read what the view reads. */
+extern void tm_view_check_permissions(const ViewSpec *spec);
+
 /* ---- view_rewrite.c ---- */
 
 /*

@@ -14,10 +14,12 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_tablespace.h"
 #include "commands/defrem.h"
 #include "commands/tablespace.h"
 #include "executor/spi.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/acl.h"
@@ -225,11 +227,20 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 	view->view = get_relname_relid(into->rel->relname, schema);
 }
 
-/* May the user read what the view reads? */
-static void
-check_privileges(const ViewSpec *spec)
+/* May the current user read what the view reads?  A stream: and use its server. */
+void
+tm_view_check_permissions(const ViewSpec *spec)
 {
+	Oid			server;
+	AclResult	result;
+
 	tm_check_query_permissions(spec->query);
+	if (!spec->source_is_stream)
+		return;
+	server = GetForeignTable(spec->source)->serverid;
+	result = object_aclcheck(ForeignServerRelationId, server, GetUserId(), ACL_USAGE);
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_FOREIGN_SERVER, GetForeignServer(server)->servername);
 }
 
 static bool
@@ -282,7 +293,7 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errmsg("tidemark.start_at needs a view over a stream"),
 				 errdetail("A view over a table has the rows of the table."),
 				 errhint("Put a condition into WHERE instead.")));
-	check_privileges(spec);
+	tm_view_check_permissions(spec);
 	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
 	create_visible(spec, stmt->into, &view);
 

@@ -83,11 +83,12 @@ class Processes:
                 with open(f"/proc/{pid}/stat") as f:
                     fields = f.read().rsplit(")", 1)[1].split()
                 with open(f"/proc/{pid}/status") as f:
-                    peak = re.search(r"VmHWM:\s+(\d+)", f.read())
+                    anon = re.search(r"RssAnon:\s+(\d+)", f.read())
             except FileNotFoundError:
                 continue
             self.cpu[pid] = (int(fields[11]) + int(fields[12])) / TICK
-            self.peak_kb[pid] = int(peak.group(1)) if peak else 0
+            # its own memory: shared buffers that it touched do not count
+            self.peak_kb[pid] = max(self.peak_kb.get(pid, 0), int(anon.group(1)) if anon else 0)
 
 
 def command(*args):
@@ -123,7 +124,7 @@ def percentile(values, p):
 
 def wait_until_done(session, relation, processes):
     """Ask, never wait in the server: a snapshot that is held slows the worker."""
-    pids = "SELECT pid FROM tidemark.workers WHERE stream = 'bid_stream'::regclass;"
+    pids = "SELECT pid FROM tidemark.workers WHERE pid IS NOT NULL AND stream = 'bid_stream'::regclass;"
     deadline = time.monotonic() + 1800
     while True:
         processes.sample(session.run(pids))

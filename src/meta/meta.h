@@ -46,6 +46,9 @@ extern void tm_meta_leave(const MetaIdentity *saved);
 /* Run one SQL command (DDL) as the extension's owner. */
 extern void tm_meta_execute(const char *sql);
 
+/* Does a row with these stamps belong to this cluster and database? */
+extern bool tm_meta_stamp_is_ours(int64 system_identifier, Oid database);
+
 /* A number for object names such as s_<n>, free in tidemark_state. */
 extern int	tm_meta_new_object_number(void);
 

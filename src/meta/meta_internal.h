@@ -62,7 +62,4 @@ extern Datum tm_meta_text_array(List *texts);
 extern const char *tm_meta_state_name(MetaState state);
 extern MetaState tm_meta_state_parse(const char *name);
 
-/* Does a row with these stamps belong to this cluster and database? */
-extern bool tm_meta_stamp_is_ours(int64 system_identifier, Oid database);
-
 #endif							/* TM_META_INTERNAL_H */

@@ -278,6 +278,7 @@ make_state_query(const ViewSpec *spec, Oid state_table)
 	query->canSetTag = true;
 	query->rtable = list_make1(rte);
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	tm_require_select(query, rte);
 	return query;
 }
 

@@ -6,6 +6,8 @@
  */
 #include "postgres.h"
 
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/paths.h"
@@ -22,6 +24,7 @@
 static shmem_request_hook_type prev_shmem_request = NULL;
 static shmem_startup_hook_type prev_shmem_startup = NULL;
 static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
 static ExecutorStart_hook_type prev_executor_start = NULL;
 static set_rel_pathlist_hook_type prev_set_rel_pathlist = NULL;
 static create_upper_paths_hook_type prev_create_upper_paths = NULL;
@@ -62,6 +65,12 @@ process_utility(PlannedStmt *pstmt, const char *query_string, bool read_only_tre
 
 	if (tm_view_process_utility(&pstmt, query_string, context, params, qc))
 		return;
+	/* CREATE FOREIGN TABLE alters the half-made table, column by column */
+	if (context == PROCESS_UTILITY_SUBCOMMAND)
+	{
+		next_process_utility(pstmt, query_string, read_only_tree, context, params, env, dest, qc);
+		return;
+	}
 	tm_worker_before_database_command(pstmt->utilityStmt);
 	tm_ingest_ddl_before(pstmt->utilityStmt, &ddl);
 	next_process_utility(pstmt, query_string, read_only_tree, context, params, env, dest, qc);
@@ -77,6 +86,16 @@ executor_start(QueryDesc *desc, int eflags)
 		prev_executor_start(desc, eflags);
 	else
 		standard_ExecutorStart(desc, eflags);
+}
+
+/* The extension goes, in whatever way: its scheduler has to notice. */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_DROP && class_id == ExtensionRelationId)
+		tm_worker_wake_scheduler_at_commit();
 }
 
 static void
@@ -107,6 +126,8 @@ tm_hooks_install(void)
 	ProcessUtility_hook = process_utility;
 	prev_executor_start = ExecutorStart_hook;
 	ExecutorStart_hook = executor_start;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
 	prev_set_rel_pathlist = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = set_rel_pathlist;
 	prev_create_upper_paths = create_upper_paths_hook;

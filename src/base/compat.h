@@ -15,6 +15,7 @@
 #include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/optimizer.h"
@@ -157,21 +158,31 @@ tm_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
 
 /*
  * 18 gives grouping expressions a range table entry of their own: undo it, so
- * that a query looks the same on every version.
+ * that a query looks the same on every version, with the locations of columns
+ * where the select list names them.
  */
 static inline void
 tm_flatten_groups(Query *query)
 {
 #if PG_VERSION_NUM >= 180000
-	if (query->hasGroupRTE)
+	ListCell   *lc;
+	List	   *before = query->targetList;
+	ListCell   *old;
+
+	if (!query->hasGroupRTE)
+		return;
+	query->targetList = (List *)
+		flatten_group_exprs(NULL, query, (Node *) query->targetList);
+	query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+	query->rtable = list_truncate(query->rtable, list_length(query->rtable) - 1);
+	query->hasGroupRTE = false;
+	forboth(lc, query->targetList, old, before)
 	{
-		query->targetList = (List *)
-			flatten_group_exprs(NULL, query, (Node *) query->targetList);
-		query->havingQual =
-			flatten_group_exprs(NULL, query, query->havingQual);
-		query->rtable = list_truncate(query->rtable,
-									  list_length(query->rtable) - 1);
-		query->hasGroupRTE = false;
+		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+
+		if (IsA(expr, Var))
+			((Var *) expr)->location =
+				exprLocation((Node *) lfirst_node(TargetEntry, old)->expr);
 	}
 #endif
 }
@@ -249,6 +260,17 @@ static inline QueryDesc *
 tm_create_query_desc(PlannedStmt *plan, const char *text, Snapshot snapshot, DestReceiver *dest)
 {
 	return CreateQueryDesc(plan, text, snapshot, InvalidSnapshot, dest, NULL, NULL, 0);
+}
+
+/* Reading a relation of a query made here asks for the privilege to do so. */
+static inline void
+tm_require_select(Query *query, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	addRTEPermissionInfo(&query->rteperminfos, rte)->requiredPerms = ACL_SELECT;
+#else
+	rte->requiredPerms = ACL_SELECT;
+#endif
 }
 
 /* A range table of one relation: 16 took the privileges out of its entry */

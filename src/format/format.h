@@ -37,7 +37,8 @@ typedef enum FormatTimeUnit
 
 typedef struct FormatColumn
 {
-	const char *field;			/* member name, or JSON pointer when it starts with "/" */
+	const char *field;			/* member name, or JSON pointer when it starts
+								 * with "/" */
 	const char *column;			/* column name, for messages */
 	Oid			type;
 	int32		typmod;

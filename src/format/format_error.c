@@ -101,6 +101,7 @@ tm_format_describe_error(const FormatDecoder *decoder, const ErrorData *edata,
 	if (decoder != NULL && decoder->current >= 0)
 	{
 		text = decoder->current_text;
+
 		tm_format_bad(error, edata->sqlerrcode, "column \"%s\": %s",
 					  decoder->inputs[decoder->current].column.column,
 					  shorten_message(message, text));

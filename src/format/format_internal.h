@@ -41,7 +41,8 @@ typedef enum FormatValueKind
 #define FORMAT_VALUE_ZERO_ESCAPE	0x04	/* \u0000 */
 #define FORMAT_VALUE_LONE_SURROGATE 0x08
 #define FORMAT_VALUE_WILD_NUMBER	0x10	/* long, or a large exponent */
-#define FORMAT_VALUE_INTEGER		0x20	/* number: the integer field is set */
+#define FORMAT_VALUE_INTEGER		0x20	/* number: the integer field is
+											 * set */
 #define FORMAT_VALUE_DEEP			0x40	/* nested more than a little */
 
 /*
@@ -127,6 +128,7 @@ typedef struct FormatInput
 	FormatNode *node;
 	FormatConversion conversion;
 	bool		is_domain;
+	bool		is_array;
 	void	   *domain_extra;	/* domain_check()'s cache */
 	Oid			base_type;		/* of a domain, else the type itself */
 	int32		base_typmod;
@@ -169,9 +171,11 @@ extern const char *tm_format_excerpt(const char *bytes, size_t len);
 extern bool tm_format_scan(FormatScan *scan, const char *bytes, size_t len,
 						   FormatNode *root, FormatValue *value,
 						   FormatError *error);
+
 /* Is it one JSON number?  Fills value if so. */
 extern bool tm_format_scan_number(const char *bytes, size_t len,
 								  FormatValue *value);
+
 /* Unescape a valid string; out needs as many bytes as it has.  The length. */
 extern size_t tm_format_unescape(const FormatValue *value, char *out);
 
@@ -228,8 +232,10 @@ extern FormatResult tm_format_convert_by_input(FormatDecoder *decoder,
 											   bool guarded, bool safe,
 											   Datum *datum,
 											   FormatError *error);
+
 /* Can the value's bytes go into a Datum of the server's encoding as they are? */
 extern bool tm_format_needs_transcoding(const FormatValue *value);
+
 /* The raw bytes of a value, quotes included, in the server's encoding. */
 extern char *tm_format_raw_json(const FormatValue *value, size_t *len);
 
@@ -244,6 +250,7 @@ typedef struct FormatTime
 } FormatTime;
 
 extern bool tm_format_time_parse(const char *s, size_t len, FormatTime *time);
+
 /* A JSON number holding time: false when out of range. */
 extern bool tm_format_time_from_number(const FormatValue *value,
 									   FormatTimeUnit unit, int64 *timestamp);

@@ -157,6 +157,7 @@ scan_string(FormatScan *scan, const char *p, unsigned *flags)
 		{
 			__m128i		chunk = _mm_loadu_si128((const __m128i *) p);
 			unsigned	not_ascii = _mm_movemask_epi8(chunk);
+
 			/* signed: bytes that are not ASCII compare as below, too */
 			unsigned	control = _mm_movemask_epi8(_mm_cmplt_epi8(chunk, _mm_set1_epi8(0x20)));
 			unsigned	stop = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(chunk, _mm_set1_epi8('"')),

@@ -95,26 +95,26 @@ check_escapes(FormatInput *input, const FormatValue *value, FormatError *error)
 }
 
 /*
- * Does text for a type of time name a moment that moves?  Decoding a message
+ * Does a string for a type of time name a moment that moves?  Decoding a message
  * again must give the same row.
  */
 static bool
-is_moving_time(const FormatInput *input, const char *text)
+is_moving_time(const FormatInput *input, const char *string)
 {
 	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
 
 	if (input->conversion < FORMAT_TO_TIMESTAMPTZ ||
 		input->conversion > FORMAT_TO_TIME)
 		return false;
-	while (*text != '\0')
+	while (*string != '\0')
 	{
-		size_t		len = strspn(text, LETTERS);
+		size_t		len = strspn(string, LETTERS);
 
 		for (int i = 0; i < lengthof(words); i++)
 			if (len == strlen(words[i]) &&
-				pg_strncasecmp(text, words[i], len) == 0)
+				pg_strncasecmp(string, words[i], len) == 0)
 				return true;
-		text += Max(len, 1);
+		string += Max(len, 1);
 	}
 	return false;
 }
@@ -128,20 +128,20 @@ tm_format_convert_by_input(FormatDecoder *decoder, FormatInput *input,
 						   const FormatValue *value, bool guarded, bool safe,
 						   Datum *datum, FormatError *error)
 {
-	char	   *text;
+	char	   *cstring;
 
 	if (check_escapes(input, value, error) != FORMAT_OK)
 		return FORMAT_BAD;
 	if (!guarded && !safe)
 		return FORMAT_NEEDS_GUARD;
-	text = plain_text(value);
-	if (is_moving_time(input, text))
+	cstring = plain_text(value);
+	if (is_moving_time(input, cstring))
 		return tm_format_bad(error, ERRCODE_INVALID_DATETIME_FORMAT,
 							 "column \"%s\": \"%s\" is not a fixed time",
 							 input->column.column,
-							 tm_format_excerpt(text, strlen(text)));
-	decoder->current_text = text;
-	*datum = InputFunctionCall(&input->input, text, input->ioparam,
+							 tm_format_excerpt(cstring, strlen(cstring)));
+	decoder->current_text = cstring;
+	*datum = InputFunctionCall(&input->input, cstring, input->ioparam,
 							   input->base_typmod);
 	return FORMAT_OK;
 }
@@ -186,8 +186,8 @@ tm_format_convert_json(FormatDecoder *decoder, FormatInput *input,
 					   Datum *datum, FormatError *error)
 {
 	const unsigned doubtful = FORMAT_VALUE_ZERO_ESCAPE |
-		FORMAT_VALUE_LONE_SURROGATE | FORMAT_VALUE_WILD_NUMBER |
-		FORMAT_VALUE_DEEP;
+	FORMAT_VALUE_LONE_SURROGATE | FORMAT_VALUE_WILD_NUMBER |
+	FORMAT_VALUE_DEEP;
 	bool		is_jsonb = input->conversion == FORMAT_TO_JSONB;
 	bool		safe = !tm_format_needs_transcoding(value);
 	char	   *raw;

@@ -83,6 +83,7 @@ tm_format_input_open(FormatInput *input, MemoryContext cxt)
 	input->base_type = getBaseTypeAndTypmod(input->column.type,
 											&input->base_typmod);
 	input->conversion = choose_conversion(input->base_type);
+	input->is_array = OidIsValid(get_element_type(input->base_type));
 	input->type_name = format_type_be(input->base_type);
 	getTypeInputInfo(input->base_type, &function, &input->ioparam);
 	fmgr_info_cxt(function, &input->input, cxt);
@@ -200,12 +201,13 @@ convert_float(FormatDecoder *decoder, FormatInput *input,
 {
 	FormatValue buffer;
 	const FormatValue *number = as_number(value, &buffer);
-	char		text[MAX_NUMBER];
+	char text[	MAX_NUMBER];
 
 	if (number != NULL && number->end - number->start < MAX_NUMBER)
 	{
 		memcpy(text, number->start, number->end - number->start);
-		text[number->end - number->start] = '\0';
+		text[		number->end - number->start] = '\0';
+
 		errno = 0;
 		if (input->conversion == FORMAT_TO_FLOAT8)
 			*datum = Float8GetDatum(strtod(text, NULL));
@@ -408,6 +410,9 @@ tm_format_convert(FormatDecoder *decoder, FormatInput *input,
 			return tm_format_convert_json(decoder, input, value, guarded,
 										  build, datum, error);
 		case FORMAT_TO_NESTED:
+			if (container &&
+				(value->kind == FORMAT_VALUE_ARRAY) != input->is_array)
+				return bad_container(input, value, error);
 			if (container)
 				return tm_format_convert_nested(decoder, input, value,
 												guarded, datum, error);

@@ -232,7 +232,7 @@ tm_format_time_from_number(const FormatValue *value, FormatTimeUnit unit,
 	static const int shifts[] = {0, 6, 3, 0, -3};
 	static const int64 factors[] = {1, 1000000, 1000, 1, 1};
 	const int64 epoch = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
-		USECS_PER_DAY;
+	USECS_PER_DAY;
 	int64		usecs;
 
 	if ((value->flags & FORMAT_VALUE_INTEGER) && unit != FORMAT_TIME_UNIT_NS)

@@ -86,7 +86,27 @@ tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 	MemoryContextDelete(cxt);
 }
 
-/* From its start to where the ingest stands, all at once. */
+/* The view's position in a partition; made from its start when it has none. */
+static MetaViewPartition
+manual_position(const MetaView *view, const MetaPartition *partition,
+				const StreamPartition *existing, int nexisting, const int64 *starts)
+{
+	MetaViewPartition vp = {.partition = partition->partition,
+	.start_offset = partition->first_offset};
+	MetaViewPartition *known;
+	int			nknown;
+
+	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
+	for (int i = 0; i < nknown; i++)
+		if (known[i].partition == vp.partition)
+			return known[i];
+	for (int i = 0; i < nexisting; i++)
+		if (existing[i].partition == vp.partition && starts[i] != KAFKA_OFFSET_NONE)
+			vp.start_offset = starts[i];
+	vp.next_offset = vp.start_offset;
+	return vp;
+}
+
 void
 tm_ingest_backfill_manual(MetaView *view)
 {
@@ -104,25 +124,21 @@ tm_ingest_backfill_manual(MetaView *view)
 	tm_stream_resolve_start(options, NULL, view->start_at, nexisting, existing, starts);
 	for (int i = 0; i < npartitions; i++)
 	{
-		MetaViewPartition vp = {.partition = partitions[i].partition,
-			.start_offset = partitions[i].first_offset,
-			.next_offset = partitions[i].next_offset,
-		.target_offset = partitions[i].next_offset};
+		MetaViewPartition vp = manual_position(view, &partitions[i], existing, nexisting, starts);
 
-		for (int j = 0; j < nexisting; j++)
-			if (existing[j].partition == vp.partition && starts[j] != KAFKA_OFFSET_NONE)
-				vp.start_offset = starts[j];
-		tm_meta_view_partition_put(view->state_table, &vp);
-		for (int64 from = vp.start_offset; OidIsValid(log) && from < vp.next_offset;)
+		while (OidIsValid(log) && vp.next_offset < partitions[i].next_offset)
 		{
 			KafkaMessage *messages;
-			int			n = tm_stream_log_read(log, vp.partition, from, vp.next_offset,
+			int			n = tm_stream_log_read(log, vp.partition, vp.next_offset,
+											   partitions[i].next_offset,
 											   MANUAL_CHUNK, CurrentMemoryContext, &messages);
 
 			if (n == 0)
 				break;
 			tm_ingest_backfill_apply(view, options, messages, n);
-			from = messages[n - 1].offset + 1;
+			vp.next_offset = messages[n - 1].offset + 1;
 		}
+		vp.next_offset = vp.target_offset = Max(partitions[i].next_offset, vp.start_offset);
+		tm_meta_view_partition_put(view->state_table, &vp);
 	}
 }

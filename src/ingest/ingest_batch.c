@@ -109,7 +109,9 @@ live_views(Oid source)
 	{
 		MetaView   *view = lfirst(lc);
 
-		if (view->state == META_LIVE && !view->own_offsets)
+		/* one that follows the ingest from its start may not be populated yet */
+		if ((view->state == META_LIVE || view->state == META_BACKFILLING) &&
+			!view->own_offsets)
 			result = lappend(result, view);
 	}
 	return result;
@@ -528,7 +530,8 @@ run_steps(BatchRun *run)
 	finish_positions(run);
 	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
 	TM_FAULT("saved");
-	tm_meta_ingest_set_absent(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
+	if (run->rows->nrows > 0)
+		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
 	if (run->fail)
 		tm_ingest_set_failed(run->ingest, run->fail_sqlstate, run->fail_reason, run->fail_hint);
 	batch->rows = run->rows->nrows;
@@ -546,6 +549,8 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	run.ingest = tm_ingest_lock(stream, RowExclusiveLock);
 	if (run.ingest == NULL || run.ingest->state != META_RUNNING)
 		return INGEST_NOT_RUNNING;
+	if (batch->workers != 0 && batch->workers != run.ingest->workers)
+		return INGEST_CHANGED;
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark batch", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(cxt);
 	callback.previous = error_context_stack;

@@ -329,6 +329,8 @@ pause_view(Oid relid)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("continuous view \"%s\" has failed", get_rel_name(relid)),
 				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
+	if (tm_stream_is_stream(view->source))
+		tm_ingest_view_detach(view);
 	view->state = META_PAUSED;
 	view->reason = psprintf("paused by %s", GetUserNameFromId(GetUserId(), false));
 	view->hint = pstrdup("tidemark.resume() lets it catch up.");
@@ -436,7 +438,7 @@ resume_view(Oid relid)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("continuous view \"%s\" has failed", get_rel_name(relid)),
 				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
-	tm_ingest_view_rebuild(view);
+	tm_ingest_view_resume(view);
 }
 
 /* resume(relation) */

@@ -49,11 +49,36 @@ statement_stream(Node *stmt)
 		tm_stream_is_stream(relid) ? relid : InvalidOid;
 }
 
+/* DROP TABLE of a table that an ingest fills takes the ingest along: CASCADE. */
+static void
+check_drop_table(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_TABLE || stmt->behavior == DROP_CASCADE ||
+		!tm_meta_is_installed())
+		return;
+	foreach(lc, stmt->objects)
+	{
+		Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true);
+		MetaIngest *ingest = OidIsValid(relid) ? tm_meta_ingest_find_by_table(relid) : NULL;
+
+		if (ingest != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop table \"%s\" because an ingest fills it", get_rel_name(relid)),
+					 errdetail("It is the ingest of stream \"%s\".", get_rel_name(ingest->stream)),
+					 errhint("Use DROP ... CASCADE to drop the ingest too.")));
+	}
+}
+
 void
 tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl)
 {
 	ddl->stream = InvalidOid;
 	ddl->options = NULL;
+	if (IsA(stmt, DropStmt))
+		check_drop_table((DropStmt *) stmt);
 	if (!IsA(stmt, AlterTableStmt))
 		return;
 	ddl->stream = statement_stream(stmt);

@@ -58,6 +58,7 @@ typedef struct IngestBatch
 	int			nmessages;
 	const IngestPosition *positions;	/* partitions to save besides, or NULL */
 	int			npositions;
+	int			workers;		/* the share it was gathered for; 0 = all */
 	bool		careful;		/* survive refused rows and failing views */
 	int64		phase_us[WORKER_NPHASES];	/* out */
 	int64		rows;			/* out: decoded rows */
@@ -67,6 +68,7 @@ typedef enum IngestOutcome
 {
 	INGEST_APPLIED,
 	INGEST_NOT_RUNNING,			/* paused, failed or dropped: nothing was done */
+	INGEST_CHANGED,				/* other number of workers: nothing was done */
 	INGEST_FAILED,				/* the ingest became failed in this transaction */
 } IngestOutcome;
 
@@ -127,11 +129,23 @@ extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *opt
 
 /* ---- ingest_backfill.c: history of a new view ---- */
 
-/* Fill a view over a manual stream up to where its ingest stands. */
+/*
+ * Fill a view over a manual stream from its positions, or from its start where
+ * it has none, up to where its ingest stands.
+ */
 extern void tm_ingest_backfill_manual(MetaView *view);
 /* Apply messages of the log to one view; as part of the caller's transaction. */
 extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 									 const KafkaMessage *messages, int n);
+
+/* ---- ingest_promote.c: views that follow the ingest from its start ---- */
+
+/* Note the end offsets that make such views populated; at a worker's start. */
+extern void tm_ingest_set_view_targets(Oid stream);
+/*
+ * Make those live that have reached them.  Are there any left that have not?
+ */
+extern bool tm_ingest_promote_views(Oid stream);
 
 /* ---- ingest_wait.c ---- */
 
@@ -145,6 +159,13 @@ extern void tm_ingest_wait_refresh(const MetaView *view);
 
 /* Fill or rebuild a view that is paused or failed. */
 extern void tm_ingest_view_rebuild(MetaView *view);
+/*
+ * A live view over a stream stops following the ingest and keeps its position;
+ * the caller writes the row and holds the locks of pause().
+ */
+extern void tm_ingest_view_detach(MetaView *view);
+/* A paused view goes on: from its position, or rebuilt where it has none. */
+extern void tm_ingest_view_resume(MetaView *view);
 
 /* ---- ingest_control.c ---- */
 

@@ -88,6 +88,14 @@ ensure_ingest(const MetaView *view)
 	return tm_ingest_create(view->source, InvalidOid, 1, view->start_at, true);
 }
 
+static bool
+same_start(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a, b) == 0;
+}
+
 static void
 populate_from_stream(MetaView *view)
 {
@@ -109,7 +117,8 @@ populate_from_stream(MetaView *view)
 	add_empty_row(view);
 	(void) tm_meta_partition_list(view->source, &npartitions);
 	view->state = META_BACKFILLING;
-	view->own_offsets = npartitions > 0 || !ingest->implicit;
+	/* an ingest that has not begun, and begins where the view does: follow it */
+	view->own_offsets = npartitions > 0 || !same_start(view->start_at, ingest->start_at);
 	view->reason = view->hint = view->sqlstate = NULL;
 	view->since = tm_clock_now();
 	tm_meta_view_update(view);
@@ -125,6 +134,57 @@ tm_ingest_view_rebuild(MetaView *view)
 		populate_from_stream(view);
 	else
 		populate_from_table(view);
+}
+
+void
+tm_ingest_view_detach(MetaView *view)
+{
+	MetaPartition *partitions;
+	MetaViewPartition *known;
+	int			npartitions;
+	int			nknown;
+
+	if (view->own_offsets)
+		return;					/* it has its position already */
+	partitions = tm_meta_partition_list(view->source, &npartitions);
+	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
+	for (int i = 0; i < npartitions; i++)
+	{
+		MetaViewPartition vp = {.partition = partitions[i].partition,
+		.start_offset = partitions[i].first_offset};
+
+		for (int j = 0; j < nknown; j++)
+			if (known[j].partition == vp.partition)
+				vp.start_offset = known[j].start_offset;
+		vp.next_offset = Max(partitions[i].next_offset, vp.start_offset);
+		vp.target_offset = vp.next_offset;
+		tm_meta_view_partition_put(view->state_table, &vp);
+	}
+	view->own_offsets = true;
+}
+
+void
+tm_ingest_view_resume(MetaView *view)
+{
+	int			npositions;
+
+	(void) tm_meta_view_partition_list(view->state_table, &npositions, false);
+	if (!tm_stream_is_stream(view->source) || !view->populated || npositions == 0)
+	{
+		tm_ingest_view_rebuild(view);
+		return;
+	}
+	view->reason = view->hint = view->sqlstate = NULL;
+	view->since = tm_clock_now();
+	if (tm_stream_get_options(view->source)->transport == STREAM_MANUAL)
+	{
+		tm_ingest_backfill_manual(view);
+		set_live(view);
+		return;
+	}
+	view->state = META_BACKFILLING;
+	tm_meta_view_update(view);
+	tm_worker_wake_scheduler_at_commit();
 }
 
 static void
@@ -158,22 +218,32 @@ forget(const MetaView *view)
 	tm_worker_wake_scheduler_at_commit();
 }
 
+/*
+ * A view that has stopped is rebuilt; one that runs is waited for.  No lock is
+ * held while waiting: the worker needs it.  The rebuild of a view over a Kafka
+ * stream begins when the transaction commits, so it cannot be waited for here.
+ */
 static void
 refresh(const MetaView *found)
 {
 	MetaView   *view;
 
+	if (found->state != META_FAILED && found->state != META_PAUSED)
+	{
+		tm_ingest_wait_refresh(found);
+		return;
+	}
+	LockRelationOid(found->source, ShareRowExclusiveLock);
 	tm_maintain_lock(found->state_table);
 	view = tm_meta_view_find_by_state(found->state_table);
-	if (view->state == META_FAILED || view->state == META_PAUSED)
-	{
-		view->stamps = tm_view_state_stamps(tm_view_load_spec(view));
-		tm_meta_view_update(view);
-		tm_ingest_view_rebuild(view);
-		if (!view->own_offsets && view->state == META_LIVE)
-			return;
-	}
-	tm_ingest_wait_refresh(view);
+	view->stamps = tm_view_state_stamps(tm_view_load_spec(view));
+	tm_meta_view_update(view);
+	tm_ingest_view_rebuild(view);
+	if (view->state == META_BACKFILLING)
+		ereport(NOTICE,
+				(errmsg("rebuilding continuous view \"%s\" begins when the transaction commits",
+						get_rel_name(view->view)),
+				 errhint("Another REFRESH waits until it is populated.")));
 }
 
 static const ViewEngine engine = {

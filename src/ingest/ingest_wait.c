@@ -127,6 +127,21 @@ reached(const WaitTarget *target)
 	return false;
 }
 
+/*
+ * Workers see what this transaction has changed only once it is committed.
+ */
+static void
+refuse_own_changes(const WaitTarget *target)
+{
+	if (tm_worker_is_wake_pending() &&
+		tm_stream_get_options(target->stream)->transport == STREAM_KAFKA)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait for an ingest in the transaction that changed one"),
+				 errdetail("Workers begin when the transaction commits."),
+				 errhint("Commit first.")));
+}
+
 /* Wait until reached() or the time is over. */
 static bool
 wait_until_reached(const WaitTarget *target, int64 timeout_us)
@@ -137,6 +152,7 @@ wait_until_reached(const WaitTarget *target, int64 timeout_us)
 
 	if (timeout_us <= 0)
 		return reached(target);
+	refuse_own_changes(target);
 	listening = tm_worker_listen_commits(true);
 	PG_TRY();
 	{

@@ -28,9 +28,11 @@
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -44,6 +46,7 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define PARTITION_CHECK_US (60 * INT64CONST(1000000))
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define WAIT_MS 1000L
+#define BROKER_TIMEOUT_MS 10000
 
 typedef struct IngestWorker
 {
@@ -54,6 +57,7 @@ typedef struct IngestWorker
 	MemoryContext error_cxt;	/* survives the abort of a transaction */
 	StreamOptions *options;
 	KafkaConsumer *consumer;
+	int			workers;		/* that the partitions are split among */
 	int			npartitions;
 	int32	   *partitions;
 	int64	   *saved_end;		/* end offsets in the catalog, by partition */
@@ -61,7 +65,25 @@ typedef struct IngestWorker
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
 	bool		troubled;
+	bool		has_unpopulated;	/* views to be promoted */
 } IngestWorker;
+
+/* Set when the stream, its server or its user mapping changed: read anew. */
+static bool definition_changed = false;
+static Oid	my_stream = InvalidOid;
+
+static void
+on_relcache(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == my_stream)
+		definition_changed = true;
+}
+
+static void
+on_syscache(Datum arg, int cacheid, uint32 hashvalue)
+{
+	definition_changed = true;
+}
 
 static void
 begin(void)
@@ -86,6 +108,42 @@ owns_partition(const MetaIngest *ingest, int index, int32 partition)
 	return partition % ingest->workers == index;
 }
 
+static bool
+is_wanted(const IngestWorker *worker, const MetaIngest *ingest)
+{
+	return ingest != NULL && ingest->state == META_RUNNING && worker->index < ingest->workers;
+}
+
+/*
+ * Read the options and reach the brokers; while they do not answer, no
+ * transaction is open.  False when the ingest is not to run (any more).
+ */
+static bool
+open_consumer(IngestWorker *worker)
+{
+	MetaIngest *ingest;
+	MemoryContext before;
+	bool		wanted;
+
+	MemoryContextReset(worker->cxt);
+	definition_changed = false;
+	begin();
+	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	wanted = is_wanted(worker, ingest);
+	if (wanted)
+	{
+		before = MemoryContextSwitchTo(worker->cxt);
+		worker->options = tm_stream_get_options(worker->stream);
+		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
+												   true, worker->cxt);
+		MemoryContextSwitchTo(before);
+	}
+	commit();
+	if (wanted)
+		(void) tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS);
+	return wanted;
+}
+
 /*
  * Read where to start and assign.  False when the ingest is not to run (any
  * more).
@@ -100,18 +158,17 @@ start_reading(IngestWorker *worker)
 	int			nall;
 	MemoryContext before;
 
-	MemoryContextReset(worker->cxt);
+	if (!open_consumer(worker))
+		return false;
 	begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	if (ingest == NULL || ingest->state != META_RUNNING || worker->index >= ingest->workers)
+	if (!is_wanted(worker, ingest))
 	{
 		commit();
 		return false;
 	}
 	before = MemoryContextSwitchTo(worker->cxt);
-	worker->options = tm_stream_get_options(worker->stream);
-	worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, true,
-											   worker->cxt);
+	worker->workers = ingest->workers;
 	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
 	all = tm_meta_partition_list(worker->stream, &nall);
 	mine = palloc(sizeof(MetaPartition) * Max(nall, 1));
@@ -129,6 +186,8 @@ start_reading(IngestWorker *worker)
 		}
 	tm_ingest_offsets_check(ingest, worker->options, worker->consumer, worker->npartitions, mine);
 	MemoryContextSwitchTo(before);
+	tm_ingest_set_view_targets(worker->stream);
+	worker->has_unpopulated = true;
 	commit();
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
@@ -189,12 +248,11 @@ gather(IngestWorker *worker)
 
 		if (!tm_worker_continue())
 			return;
-		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		added = tm_kafka_consumer_poll(worker->consumer,
-									   worker->options->batch_max_rows - count,
-									   worker->options->batch_max_bytes - bytes);
+									   worker->options->batch_max_rows,
+									   worker->options->batch_max_bytes);
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
-		if (is_full(worker, count, bytes))
+		if (is_full(worker, count, bytes) || tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
 			continue;
@@ -239,14 +297,15 @@ get_positions(IngestWorker *worker)
 	return positions;
 }
 
-/* One transaction.  False when the ingest does not run any more. */
-static bool
+/* One transaction. */
+static IngestOutcome
 apply(IngestWorker *worker, IngestBatch *batch, bool careful)
 {
 	IngestOutcome outcome;
 	int64		started;
 
 	batch->careful = careful;
+	batch->workers = worker->workers;
 	begin();
 	outcome = tm_ingest_batch_apply(worker->stream, batch);
 	started = tm_clock_monotonic_us();
@@ -254,7 +313,7 @@ apply(IngestWorker *worker, IngestBatch *batch, bool careful)
 	commit();
 	TM_FAULT("committed");
 	batch->phase_us[WORKER_PHASE_COMMIT] = tm_clock_monotonic_us() - started;
-	return outcome == INGEST_APPLIED;
+	return outcome;
 }
 
 /* The ingest cannot go on: say so where people look, in a transaction of its own. */
@@ -289,15 +348,15 @@ recover(MemoryContext cxt)
 	return error;
 }
 
-static bool
+static IngestOutcome
 apply_twice(IngestWorker *worker, IngestBatch *batch)
 {
 	ErrorData  *error = NULL;
-	bool		running = false;
+	volatile IngestOutcome outcome = INGEST_NOT_RUNNING;
 
 	PG_TRY();
 	{
-		running = apply(worker, batch, false);
+		outcome = apply(worker, batch, false);
 	}
 	PG_CATCH();
 	{
@@ -305,7 +364,7 @@ apply_twice(IngestWorker *worker, IngestBatch *batch)
 	}
 	PG_END_TRY();
 	if (error == NULL)
-		return running;
+		return outcome;
 	if (tm_ingest_error_is_transient(error->sqlerrcode))
 		ReThrowError(error);
 	return apply(worker, batch, true);
@@ -359,7 +418,7 @@ work_batch(IngestWorker *worker)
 	MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
 	IngestBatch batch = {0};
 	IngestPosition *positions = get_positions(worker);
-	bool		running = true;
+	IngestOutcome outcome = INGEST_APPLIED;
 	size_t		bytes;
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
@@ -369,11 +428,11 @@ work_batch(IngestWorker *worker)
 		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
 	{
 		TM_FAULT("polled");
-		running = apply_twice(worker, &batch);
+		outcome = apply_twice(worker, &batch);
 		for (int i = 0; i < worker->npartitions; i++)
 			worker->saved_end[i] = positions[i].end;
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
-		if (batch.nmessages > 0)
+		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{
 			tm_worker_report_batch(batch.phase_us, batch.rows);
 			log_batch(&batch);
@@ -383,24 +442,36 @@ work_batch(IngestWorker *worker)
 	tm_kafka_consumer_release(worker->consumer);
 	MemoryContextSwitchTo(before);
 	MemoryContextReset(worker->batch_cxt);
-	return running;
+	if (outcome == INGEST_CHANGED)
+		definition_changed = true;
+	return outcome == INGEST_APPLIED || outcome == INGEST_CHANGED;
+}
+
+static void
+promote_views(IngestWorker *worker)
+{
+	if (!worker->has_unpopulated)
+		return;
+	begin();
+	worker->has_unpopulated = tm_ingest_promote_views(worker->stream);
+	commit();
 }
 
 /* Partitions were added, options changed: start reading anew. */
 static bool
 check_assignment(IngestWorker *worker)
 {
-	MetaPartition *all;
 	int			nall;
 
+	if (definition_changed)
+		return start_reading(worker);
 	if (tm_clock_monotonic_us() < worker->next_check)
 		return true;
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
 	begin();
-	all = tm_meta_partition_list(worker->stream, &nall);
-	(void) all;
+	(void) tm_meta_partition_list(worker->stream, &nall);
 	commit();
-	if (tm_kafka_consumer_partitions(worker->consumer, 5000) <= nall)
+	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
 	return start_reading(worker);
 }
@@ -416,9 +487,21 @@ run_worker(IngestWorker *worker)
 		gather(worker);
 		if (!work_batch(worker))
 			break;
+		promote_views(worker);
 		if (!check_assignment(worker))
 			break;
 	}
+}
+
+/*
+ * Groups of a batch stay in memory up to a share of what the worker may use;
+ * work_mem counts per hash table, and hash_mem_multiplier comes on top.
+ */
+static void
+set_work_mem(void)
+{
+	SetConfigOption("work_mem", psprintf("%dMB", Max(tm_setting_worker_memory / 8, 4)),
+					PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*
@@ -454,8 +537,12 @@ tm_ingest_worker_main(Datum arg)
 
 	tm_worker_attach(&info);
 	tm_worker_init_process(info.database);
+	set_work_mem();
 	TM_FAULT("started");
-	worker.stream = info.object;
+	worker.stream = my_stream = info.object;
+	CacheRegisterRelcacheCallback(on_relcache, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_syscache, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, on_syscache, (Datum) 0);
 	worker.index = info.index;
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker", ALLOCSET_DEFAULT_SIZES);
 	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker batch",

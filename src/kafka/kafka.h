@@ -7,7 +7,7 @@
  * callback), so an error anywhere above frees it.  librdkafka's threads never
  * call PostgreSQL; no handle is made in the postmaster.
  *
- * Calls that wait for a broker do so in slices of at most 200 ms with
+ * Calls that wait for a broker do so in slices of at most 800 ms with
  * CHECK_FOR_INTERRUPTS() between them.
  *
  * Errors: class 08 (connection) when a broker cannot be reached or does not
@@ -88,7 +88,7 @@ extern List *tm_kafka_property_names(KafkaPropertyClass cls);
  */
 extern void tm_kafka_property_check(const char *property, const char *value);
 
-/* ---- consumer (kafka_consumer.c) ---- */
+/* ---- consumer (kafka_client.c, kafka_consumer.c, kafka_query.c) ---- */
 
 typedef struct KafkaConsumer KafkaConsumer;
 
@@ -138,8 +138,8 @@ extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
 
 /*
  * A batch of messages, zero copy: they stay valid until release.  poll() never
- * waits; it appends what the library has up to the limits and says how many
- * messages it added.  A message larger than max_bytes is taken when the batch
+ * waits; it appends what the library has until the batch has reached one of the
+ * limits, and says how many messages it added.  A message larger than max_bytes is taken when the batch
  * is empty.  Per partition in offset order.
  *
  * Throws for what will not pass without help: unknown topic or partition,
@@ -149,6 +149,8 @@ extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
  */
 extern int	tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 								   size_t max_bytes);
+/* Is a message at hand that did not fit into the batch any more? */
+extern bool tm_kafka_consumer_is_full(const KafkaConsumer *consumer);
 extern const KafkaMessage *tm_kafka_consumer_batch(const KafkaConsumer *consumer,
 												   int *count, size_t *bytes);
 extern void tm_kafka_consumer_release(KafkaConsumer *consumer);

@@ -244,8 +244,8 @@ set_defaults(KafkaConsumer *consumer, const KafkaConsumerOptions *options)
 	/*
 	 * A broker answers a fetch as soon as there is a message, so this is no
 	 * latency of messages.  But it is that of other requests on the same
-	 * connection, and of end-of-partition events: it has to stay well below
-	 * a slice.  A scan does not idle, so it can ask more often.
+	 * connection, and of end-of-partition events: it has to stay well below a
+	 * slice.  A scan does not idle, so it can ask more often.
 	 */
 	set_fixed(consumer, "fetch.wait.max.ms",
 			  options->low_latency ? "100" : "20");
@@ -290,6 +290,7 @@ set_fixed_properties(KafkaConsumer *consumer,
 	set_fixed(consumer, "log.queue", "true");
 	rd_kafka_conf_set_events(consumer->conf,
 							 RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR);
+	rd_kafka_conf_set_error_cb(consumer->conf, tm_kafka_error_callback);
 }
 
 /* SASL without a mechanism would mean GSSAPI. */

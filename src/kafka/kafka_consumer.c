@@ -22,220 +22,41 @@
  * 2. Offsets of a partition in a batch, and from batch to batch, increase.
  * 3. Every message is in exactly one of chunk, batch, single, or destroyed.
  *
- * Runs in: workers and backends, never the postmaster, which forks.
- * Memory: everything is in the consumer's context, whose reset callback
- * destroys the handles.  A process that exits destroys what is still open,
- * because the library's threads may use OpenSSL, which exit() cleans up.
+ * Memory: arrays are in the consumer's context, messages are the library's; who
+ * destroys what is left of both at the end is kafka_client.c.
  */
 #include "postgres.h"
 
-#include <pthread.h>
-#include <signal.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
-#include "storage/fd.h"
-#include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
 #include "kafka/kafka_internal.h"
 
-/* Messages taken from the library's queue at a time. */
-#define KAFKA_CHUNK			1024
-
 /* Milliseconds from Kafka's epoch to PostgreSQL's. */
 #define KAFKA_EPOCH_MS \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
 
-/* All open consumers of this process. */
-static dlist_head open_consumers = DLIST_STATIC_INIT(open_consumers);
-static bool exit_callback_registered = false;
-
-static void drop_single(KafkaConsumer *consumer);
-
-/* ---- life ---- */
-
-/*
- * Give back everything that is not memory of ours.  Does not throw.  Called by
- * the context, or before that by the exit of the process.
- */
-static void
-destroy_handles(void *arg)
-{
-	KafkaConsumer *consumer = arg;
-
-	if (!consumer->open)
-		return;
-	consumer->open = false;
-	dlist_delete(&consumer->node);
-
-	/* the library wants its messages, queues and topics back first */
-	tm_kafka_consumer_release(consumer);
-	for (; consumer->chunk_next < consumer->chunk_count; consumer->chunk_next++)
-		rd_kafka_message_destroy(consumer->chunk[consumer->chunk_next]);
-	drop_single(consumer);
-	if (consumer->consumer_queue != NULL)
-	{
-		rd_kafka_queue_io_event_enable(consumer->consumer_queue, -1, NULL, 0);
-		rd_kafka_queue_destroy(consumer->consumer_queue);
-	}
-	if (consumer->main_queue != NULL)
-	{
-		rd_kafka_queue_io_event_enable(consumer->main_queue, -1, NULL, 0);
-		rd_kafka_queue_destroy(consumer->main_queue);
-	}
-	if (consumer->rkt != NULL)
-		rd_kafka_topic_destroy(consumer->rkt);
-	if (consumer->rk != NULL)
-		rd_kafka_destroy_flags(consumer->rk,
-							   RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	if (consumer->conf != NULL)
-		rd_kafka_conf_destroy(consumer->conf);
-	if (consumer->fd >= 0)
-	{
-		close(consumer->fd);
-		ReleaseExternalFD();
-	}
-}
-
-static void
-destroy_at_exit(int code, Datum arg)
-{
-	while (!dlist_is_empty(&open_consumers))
-		destroy_handles(dlist_head_element(KafkaConsumer, node,
-										   &open_consumers));
-}
-
-/* An empty consumer in a context of its own, guarded by the reset callback. */
-static KafkaConsumer *
-make_consumer(const KafkaConsumerOptions *options, MemoryContext cxt)
-{
-	MemoryContext consumer_cxt;
-	MemoryContext oldcxt;
-	MemoryContextCallback *callback;
-	KafkaConsumer *consumer;
-
-	consumer_cxt = AllocSetContextCreate(cxt, "tidemark kafka consumer",
-										 ALLOCSET_DEFAULT_SIZES);
-	oldcxt = MemoryContextSwitchTo(consumer_cxt);
-	consumer = palloc0(sizeof(KafkaConsumer));
-	callback = palloc0(sizeof(MemoryContextCallback));
-	consumer->cxt = consumer_cxt;
-	consumer->fd = -1;
-	consumer->topic = pstrdup(options->topic);
-	if (options->group_id != NULL)
-		consumer->group_id = pstrdup(options->group_id);
-	consumer->chunk = palloc(KAFKA_CHUNK * sizeof(rd_kafka_message_t *));
-	consumer->last_answer = tm_clock_monotonic_us();
-
-	consumer->open = true;
-	dlist_push_head(&open_consumers, &consumer->node);
-	callback->func = destroy_handles;
-	callback->arg = consumer;
-	MemoryContextRegisterResetCallback(consumer_cxt, callback);
-	MemoryContextSwitchTo(oldcxt);
-	return consumer;
-}
-
-/* Make the client.  Its threads inherit a mask that blocks every signal. */
-static void
-start_client(KafkaConsumer *consumer)
-{
-	char		errstr[KAFKA_TEXT_SIZE];
-	char		detail[KAFKA_TEXT_SIZE];
-	sigset_t	all;
-	sigset_t	saved;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &saved);
-	consumer->rk = rd_kafka_new(RD_KAFKA_CONSUMER, consumer->conf, errstr,
-								sizeof(errstr));
-	pthread_sigmask(SIG_SETMASK, &saved, NULL);
-
-	if (consumer->rk == NULL)
-	{
-		tm_kafka_error_text(consumer->secrets, errstr, detail,
-							sizeof(detail));
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("could not configure the Kafka client"),
-				 errdetail("The client library reports: %s", detail)));
-	}
-	consumer->conf = NULL;		/* the client has it now */
-
-	/* log lines wait in the main queue until we take them */
-	rd_kafka_set_log_queue(consumer->rk, NULL);
-	consumer->main_queue = rd_kafka_queue_get_main(consumer->rk);
-	consumer->consumer_queue = rd_kafka_queue_get_consumer(consumer->rk);
-	consumer->rkt = rd_kafka_topic_new(consumer->rk, consumer->topic, NULL);
-	if (consumer->rkt == NULL)
-		tm_kafka_error_throw(consumer, rd_kafka_last_error(), -1,
-							 KAFKA_OFFSET_NONE, NULL);
-}
-
-/* Let the library signal an eventfd. */
-static void
-open_descriptor(KafkaConsumer *consumer)
-{
-	static const uint64 one = 1;
-
-	if (!AcquireExternalFD())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("too many open files for another Kafka consumer")));
-	consumer->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (consumer->fd < 0)
-	{
-		ReleaseExternalFD();
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create an event descriptor: %m")));
-	}
-	rd_kafka_queue_io_event_enable(consumer->consumer_queue, consumer->fd,
-								   &one, sizeof(one));
-	rd_kafka_queue_io_event_enable(consumer->main_queue, consumer->fd,
-								   &one, sizeof(one));
-}
-
-KafkaConsumer *
-tm_kafka_consumer_open(const KafkaConsumerOptions *options, MemoryContext cxt)
-{
-	KafkaConsumer *consumer;
-	MemoryContext oldcxt;
-
-	Assert(IsUnderPostmaster || !IsPostmasterEnvironment);
-	if (!exit_callback_registered)
-	{
-		on_proc_exit(destroy_at_exit, (Datum) 0);
-		exit_callback_registered = true;
-	}
-
-	consumer = make_consumer(options, cxt);
-	oldcxt = MemoryContextSwitchTo(consumer->cxt);
-	tm_kafka_config_build(consumer, options);
-	start_client(consumer);
-	open_descriptor(consumer);
-	MemoryContextSwitchTo(oldcxt);
-	return consumer;
-}
+/* ---- assignment ---- */
 
 void
-tm_kafka_consumer_close(KafkaConsumer *consumer)
+tm_kafka_consumer_discard(KafkaConsumer *consumer)
 {
-	MemoryContextDelete(consumer->cxt);
+	for (; consumer->chunk_next < consumer->chunk_count; consumer->chunk_next++)
+		rd_kafka_message_destroy(consumer->chunk[consumer->chunk_next]);
+	if (consumer->single != NULL)
+		rd_kafka_message_destroy(consumer->single);
+	consumer->single = NULL;
 }
-
-/* ---- assignment ---- */
 
 /* Forget what was assigned, and what was taken but not given. */
 static void
 forget_assignment(KafkaConsumer *consumer)
 {
-	for (; consumer->chunk_next < consumer->chunk_count; consumer->chunk_next++)
-		rd_kafka_message_destroy(consumer->chunk[consumer->chunk_next]);
+	tm_kafka_consumer_discard(consumer);
 	for (int i = 0; i < consumer->npartitions; i++)
 		consumer->partitions[i].assigned = false;
 }
@@ -339,8 +160,8 @@ tm_kafka_consumer_store_group(KafkaConsumer *consumer, int npartitions,
 static inline void
 fill_message(KafkaMessage *msg, rd_kafka_message_t *rkm)
 {
-	rd_kafka_timestamp_type_t type;
-	int64		ms = rd_kafka_message_timestamp(rkm, &type);
+	rd_kafka_timestamp_type_t kind;
+	int64		ms = rd_kafka_message_timestamp(rkm, &kind);
 
 	msg->value = rkm->payload;
 	msg->value_len = rkm->len;
@@ -353,7 +174,7 @@ fill_message(KafkaMessage *msg, rd_kafka_message_t *rkm)
 	msg->handle = rkm;
 
 	/* a producer may send any number: what timestamptz cannot hold is none */
-	msg->has_timestamp = type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE &&
+	msg->has_timestamp = kind != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE &&
 		ms >= 0 && ms < END_TIMESTAMP / 1000;
 	msg->timestamp = msg->has_timestamp ? (ms - KAFKA_EPOCH_MS) * 1000 : 0;
 }
@@ -414,9 +235,8 @@ fetch_chunk(KafkaConsumer *consumer, int max_messages)
 	ssize_t		n;
 
 	/* with a timeout this call would wait for a full array */
-	n = rd_kafka_consume_batch_queue(consumer->consumer_queue, 0,
-									 consumer->chunk,
-									 Min(max_messages, KAFKA_CHUNK));
+	n = tm_kafka_error_consume(consumer, 0, consumer->chunk,
+							   Min(max_messages, KAFKA_CHUNK));
 	consumer->chunk_next = 0;
 	consumer->chunk_count = (int) Max(n, 0);
 	return n > 0;
@@ -448,7 +268,7 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 	int			partition = rkm->partition;
 	int64		offset = rkm->offset;
 	KafkaPartition *part = find_partition(consumer, partition);
-	char		text[KAFKA_TEXT_SIZE];
+	char		message[KAFKA_TEXT_SIZE];
 
 	if (err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 	{
@@ -462,13 +282,13 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 		if (consumer->batch_count > 0)
 			return false;
 		tm_kafka_error_text(consumer->secrets, rd_kafka_message_errstr(rkm),
-							text, sizeof(text));
+							message, sizeof(message));
 		rd_kafka_message_destroy(rkm);
 		consumer->chunk_next++;
 		signal_descriptor(consumer);	/* for what is left */
 		if (part != NULL)
 			offset = part->position;
-		tm_kafka_error_throw(consumer, err, partition, offset, text);
+		tm_kafka_error_throw(consumer, err, partition, offset, message);
 	}
 	rd_kafka_message_destroy(rkm);
 	consumer->chunk_next++;
@@ -537,22 +357,28 @@ take_chunk(KafkaConsumer *consumer, int max_messages, size_t max_bytes)
 	return true;
 }
 
+/*
+ * Throw an error of no single partition, if there is one.  Like that of a
+ * partition it waits until the messages before it are released.
+ */
+static void
+throw_failure(KafkaConsumer *consumer)
+{
+	rd_kafka_resp_err_t failure = consumer->failure;
+
+	if (failure == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	consumer->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
+	tm_kafka_error_throw(consumer, failure, -1, KAFKA_OFFSET_NONE,
+						 consumer->failure_text);
+}
+
 int
 tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 					   size_t max_bytes)
 {
 	int			before = consumer->batch_count;
 	bool		empty = false;
-
-	/* like the error of a partition: after the messages that came before */
-	if (consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR && before == 0)
-	{
-		rd_kafka_resp_err_t failure = consumer->failure;
-
-		consumer->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
-		tm_kafka_error_throw(consumer, failure, -1, KAFKA_OFFSET_NONE,
-							 consumer->failure_text);
-	}
 
 	while (take_chunk(consumer, max_messages, max_bytes) &&
 		   consumer->batch_count < max_messages &&
@@ -567,11 +393,19 @@ tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 	if (consumer->batch_count > before)
 		tm_kafka_error_clear(consumer);
 
-	/* after the messages: what was lost was lost after they came */
+	/* after the messages: a connection was lost after they came */
 	tm_kafka_error_drain(consumer);
 	if (!empty || consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
 		signal_descriptor(consumer);
+	if (consumer->batch_count == 0)
+		throw_failure(consumer);
 	return consumer->batch_count - before;
+}
+
+bool
+tm_kafka_consumer_is_full(const KafkaConsumer *consumer)
+{
+	return consumer->batch_count > 0 && consumer->chunk_next < consumer->chunk_count;
 }
 
 const KafkaMessage *
@@ -610,34 +444,18 @@ tm_kafka_consumer_drain_fd(KafkaConsumer *consumer)
 
 /* ---- one message ---- */
 
-static void
-drop_single(KafkaConsumer *consumer)
-{
-	if (consumer->single != NULL)
-		rd_kafka_message_destroy(consumer->single);
-	consumer->single = NULL;
-}
-
-/* Stop reading. */
-static void
-unassign(KafkaConsumer *consumer)
-{
-	forget_assignment(consumer);
-	(void) rd_kafka_assign(consumer->rk, NULL);
-}
-
 const KafkaMessage *
 tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 							int64 offset, int timeout_ms)
 {
 	int32		number = partition;
 	int64		deadline = tm_clock_monotonic_us() +
-		(int64) timeout_ms * 1000;
+	(int64) timeout_ms * 1000;
 	int64		earliest;
 	int64		end;
 
 	Assert(consumer->batch_count == 0);
-	drop_single(consumer);
+	tm_kafka_consumer_discard(consumer);
 	tm_kafka_consumer_query_offsets(consumer, partition, &earliest, &end,
 									timeout_ms);
 	if (offset >= end)
@@ -652,9 +470,10 @@ tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 
 		CHECK_FOR_INTERRUPTS();
 		tm_kafka_error_drain(consumer);
+		throw_failure(consumer);
 		if (tm_clock_monotonic_us() >= deadline)
 		{
-			unassign(consumer);
+			(void) rd_kafka_assign(consumer->rk, NULL);
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
 					 errmsg("could not read partition %d of topic \"%s\" at offset %lld",
@@ -665,9 +484,8 @@ tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 					 errdetail("No Kafka broker answered within %d ms.",
 							   timeout_ms)));
 		}
-		if (rd_kafka_consume_batch_queue(consumer->consumer_queue,
-										 KAFKA_SLICE_MS, consumer->chunk,
-										 1) <= 0)
+		if (tm_kafka_error_consume(consumer, KAFKA_SLICE_MS, consumer->chunk,
+								   1) <= 0)
 			continue;
 		consumer->chunk_next = 0;
 		consumer->chunk_count = 1;
@@ -683,7 +501,10 @@ tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 		else
 			consumer->single = rkm;
 	}
-	unassign(consumer);
+
+	/* stop reading, but keep the answer */
+	consumer->partitions[partition].assigned = false;
+	(void) rd_kafka_assign(consumer->rk, NULL);
 	if (consumer->single == NULL)
 		return NULL;
 	tm_kafka_error_clear(consumer);

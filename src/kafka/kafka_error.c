@@ -2,17 +2,18 @@
  * kafka_error.c
  *	  Errors of librdkafka: which SQLSTATE, which will pass, what to say.
  *
- * librdkafka reports in three ways: as the result of a call, as a message of
- * a partition that carries an error, and as an event on the main queue (state
- * of connections, log lines).  All of them end here.
+ * librdkafka reports in four ways: as the result of a call, as a message of
+ * a partition that carries an error, as an event on the main queue (state of
+ * connections, log lines), and by a callback while messages are taken (a topic
+ * that vanished).  All of them end here.
  *
  * An error that a partition reports is assumed to last unless it is listed as
  * passing: the library skips what it cannot parse, so going on after a code
- * that we do not know could lose messages.  An event has no partition and
- * nothing to lose, so there only refused credentials and fatal errors last.
+ * that we do not know could lose messages.  Events and callbacks lose nothing,
+ * so there only refused credentials, missing topics and fatal errors last.
  *
  * Runs in: the thread of the backend only.  The library's own threads put
- * events into a queue; no callback of ours ever runs on them.
+ * events into queues that the backend serves.
  */
 #include "postgres.h"
 
@@ -21,6 +22,12 @@
 
 /* Events taken per call, so that a flood cannot keep the caller. */
 #define KAFKA_EVENTS_MAX	100
+
+/*
+ * The consumer whose queue this thread is taking messages from.  NULL in the
+ * library's threads, so that a callback there could do nothing.
+ */
+static __thread KafkaConsumer *serving = NULL;
 
 KafkaErrorClass
 tm_kafka_error_classify(rd_kafka_resp_err_t err)
@@ -95,12 +102,22 @@ is_authentication(rd_kafka_resp_err_t err)
 		err == RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE;
 }
 
+/* The topic or a partition of it is not there. */
+static bool
+is_missing(rd_kafka_resp_err_t err)
+{
+	return err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+		err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+		err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+		err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+}
+
 void
-tm_kafka_error_text(List *secrets, const char *text, char *buf, size_t size)
+tm_kafka_error_text(List *secrets, const char *message, char *buf, size_t size)
 {
 	size_t		used = 0;
 
-	while (*text != '\0' && used < size - 1)
+	while (*message != '\0' && used < size - 1)
 	{
 		ListCell   *lc;
 		size_t		skip = 0;
@@ -110,23 +127,23 @@ tm_kafka_error_text(List *secrets, const char *text, char *buf, size_t size)
 			const char *secret = lfirst(lc);
 			size_t		len = strlen(secret);
 
-			if (len > skip && strncmp(text, secret, len) == 0)
+			if (len > skip && strncmp(message, secret, len) == 0)
 				skip = len;
 		}
 		if (skip > 0)
 		{
 			used = strlcpy(buf + used, "***", size - used) + used;
 			used = Min(used, size - 1);
-			text += skip;
+			message += skip;
 			continue;
 		}
-		if (*text == '\n' || *text == '\t')
+		if (*message == '\n' || *message == '\t')
 			buf[used++] = ' ';
-		else if (*text >= 0x20 && *text < 0x7f)
-			buf[used++] = *text;
+		else if (*message >= 0x20 && *message < 0x7f)
+			buf[used++] = *message;
 		else
 			buf[used++] = '?';
-		text++;
+		message++;
 	}
 	while (used > 0 && buf[used - 1] == ' ')
 		used--;
@@ -169,32 +186,25 @@ tm_kafka_error_throw(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 				 errdetail("The client library reports: %s", detail),
 				 errhint("Check the options of the user mapping.")));
 
-	switch (err)
-	{
-		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("Kafka broker denied permission for topic \"%s\"",
-							consumer->topic),
-					 errdetail("The client library reports: %s", detail)));
-			break;
+	if (is_missing(err))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 partition >= 0 ?
+				 errmsg("partition %d of topic \"%s\" does not exist",
+						partition, consumer->topic) :
+				 err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ?
+				 errmsg("a partition of topic \"%s\" does not exist",
+						consumer->topic) :
+				 errmsg("topic \"%s\" does not exist", consumer->topic),
+				 errdetail("The client library reports: %s", detail)));
 
-		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 partition < 0 ?
-					 errmsg("topic \"%s\" does not exist", consumer->topic) :
-					 errmsg("partition %d of topic \"%s\" does not exist",
-							partition, consumer->topic)));
-			break;
-
-		default:
-			break;
-	}
+	if (err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+		err == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("Kafka broker denied permission for topic \"%s\"",
+						consumer->topic),
+				 errdetail("The client library reports: %s", detail)));
 
 	if (partition < 0)
 		ereport(ERROR,
@@ -212,13 +222,13 @@ tm_kafka_error_throw(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 
 void
 tm_kafka_error_note(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
-					const char *text)
+					const char *message)
 {
 	/* "all brokers are down" says less than the reason that came before it */
 	if (consumer->in_trouble && err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 		return;
 	tm_kafka_error_text(consumer->secrets,
-						text != NULL ? text : rd_kafka_err2str(err),
+						message != NULL ? message : rd_kafka_err2str(err),
 						consumer->trouble_text,
 						sizeof(consumer->trouble_text));
 	consumer->in_trouble = true;
@@ -231,23 +241,43 @@ tm_kafka_error_clear(KafkaConsumer *consumer)
 	consumer->last_answer = tm_clock_monotonic_us();
 }
 
-/* Keep what an error event says. */
-static void
-handle_error_event(KafkaConsumer *consumer, rd_kafka_event_t *event)
+void
+tm_kafka_error_record(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
+					  const char *message)
 {
-	rd_kafka_resp_err_t err = rd_kafka_event_error(event);
-	const char *text = rd_kafka_event_error_string(event);
-
-	if (is_authentication(err) || rd_kafka_event_error_is_fatal(event))
+	if (is_authentication(err) || is_missing(err) ||
+		err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+		err == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		consumer->failure = err;
 		tm_kafka_error_text(consumer->secrets,
-							text != NULL ? text : rd_kafka_err2str(err),
+							message != NULL ? message : rd_kafka_err2str(err),
 							consumer->failure_text,
 							sizeof(consumer->failure_text));
 	}
 	if (tm_kafka_error_classify(err) != KAFKA_ERROR_IGNORED)
-		tm_kafka_error_note(consumer, err, text);
+		tm_kafka_error_note(consumer, err, message);
+}
+
+void
+tm_kafka_error_callback(rd_kafka_t *rk, int err, const char *reason,
+						void *opaque)
+{
+	if (serving != NULL)
+		tm_kafka_error_record(serving, err, reason);
+}
+
+ssize_t
+tm_kafka_error_consume(KafkaConsumer *consumer, int timeout_ms,
+					   rd_kafka_message_t **messages, size_t size)
+{
+	ssize_t		n;
+
+	serving = consumer;
+	n = rd_kafka_consume_batch_queue(consumer->consumer_queue, timeout_ms,
+									 messages, size);
+	serving = NULL;
+	return n;
 }
 
 void
@@ -258,17 +288,21 @@ tm_kafka_error_drain(KafkaConsumer *consumer)
 		rd_kafka_event_t *event = rd_kafka_queue_poll(consumer->main_queue, 0);
 		char		line[KAFKA_TEXT_SIZE];
 		const char *facility;
-		const char *text;
+		const char *message;
 		int			level;
 
 		if (event == NULL)
 			break;
 		line[0] = '\0';
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
-			handle_error_event(consumer, event);
+			tm_kafka_error_record(consumer,
+								  rd_kafka_event_error_is_fatal(event) ?
+								  RD_KAFKA_RESP_ERR__FATAL :
+								  rd_kafka_event_error(event),
+								  rd_kafka_event_error_string(event));
 		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG &&
-				 rd_kafka_event_log(event, &facility, &text, &level) == 0)
-			tm_kafka_error_text(consumer->secrets, text, line, sizeof(line));
+				 rd_kafka_event_log(event, &facility, &message, &level) == 0)
+			tm_kafka_error_text(consumer->secrets, message, line, sizeof(line));
 		rd_kafka_event_destroy(event);
 
 		/* last: it may throw */

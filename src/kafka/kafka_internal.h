@@ -14,6 +14,10 @@
 
 /* Longest time in one call of the client library, in ms. */
 #define KAFKA_SLICE_MS		200
+#define KAFKA_SLICE_MAX_MS	800
+
+/* Messages taken from the library's queue at a time. */
+#define KAFKA_CHUNK			1024
 
 /* Room for one line of the client library. */
 #define KAFKA_TEXT_SIZE		512
@@ -91,7 +95,7 @@ extern bool tm_kafka_error_is_range(rd_kafka_resp_err_t err);
  * Copy a text of the library into buf: one line, printable ASCII, every
  * secret replaced.
  */
-extern void tm_kafka_error_text(List *secrets, const char *text, char *buf,
+extern void tm_kafka_error_text(List *secrets, const char *message, char *buf,
 								size_t size);
 
 /*
@@ -101,7 +105,7 @@ extern void tm_kafka_error_text(List *secrets, const char *text, char *buf,
 extern void tm_kafka_error_throw(KafkaConsumer *consumer,
 								 rd_kafka_resp_err_t err, int partition,
 								 int64 offset, const char *detail)
-			pg_attribute_noreturn();
+			__attribute__((noreturn));
 
 /*
  * Take errors and log lines off the main queue: errors into failure or
@@ -109,9 +113,22 @@ extern void tm_kafka_error_throw(KafkaConsumer *consumer,
  */
 extern void tm_kafka_error_drain(KafkaConsumer *consumer);
 
+/* An error of no single partition: into failure when it lasts, else noted. */
+extern void tm_kafka_error_record(KafkaConsumer *consumer,
+								  rd_kafka_resp_err_t err, const char *message);
+
+/* The library's error callback; it acts only inside the next function. */
+extern void tm_kafka_error_callback(rd_kafka_t *rk, int err,
+									const char *reason, void *opaque);
+
+/* rd_kafka_consume_batch_queue(), recording what the callback reports. */
+extern ssize_t tm_kafka_error_consume(KafkaConsumer *consumer, int timeout_ms,
+									  rd_kafka_message_t **messages,
+									  size_t size);
+
 /* A broker cannot be reached: remember why. */
 extern void tm_kafka_error_note(KafkaConsumer *consumer,
-								rd_kafka_resp_err_t err, const char *text);
+								rd_kafka_resp_err_t err, const char *message);
 
 /* A broker has answered. */
 extern void tm_kafka_error_clear(KafkaConsumer *consumer);
@@ -124,6 +141,11 @@ extern void tm_kafka_error_clear(KafkaConsumer *consumer);
  */
 extern void tm_kafka_config_build(KafkaConsumer *consumer,
 								  const KafkaConsumerOptions *options);
+
+/* ---- kafka_consumer.c ---- */
+
+/* Destroy what was taken from the library but is in no batch. */
+extern void tm_kafka_consumer_discard(KafkaConsumer *consumer);
 
 /* ---- kafka_query.c ---- */
 

@@ -4,7 +4,7 @@
  *	  offsets; and whether a broker answers at all.
  *
  * The library's calls block and know nothing of interrupts, so each gets at
- * most KAFKA_SLICE_MS and is repeated until the caller's time is over.  An
+ * most KAFKA_SLICE_MAX_MS and is repeated until the caller's time is over.  An
  * answer that comes after its slice is lost, but not in vain: the connection
  * is made and the library's caches are filled, so the next slice starts
  * further ahead.  A broker whose answer always takes longer than a slice
@@ -40,12 +40,14 @@ deadline_after(int timeout_ms)
 
 /*
  * Ask until there is an answer, an error that will not pass, or the time is
- * over.  Returns the last error.
+ * over.  Returns the last error.  An answer that takes longer than the slice is
+ * lost, so slices grow, up to what a cancel may have to wait.
  */
 static rd_kafka_resp_err_t
 ask(KafkaConsumer *consumer, KafkaQuestion question, void *arg, int timeout_ms)
 {
 	int64		deadline = deadline_after(timeout_ms);
+	int64		slice = KAFKA_SLICE_MS;
 
 	for (;;)
 	{
@@ -53,8 +55,8 @@ ask(KafkaConsumer *consumer, KafkaQuestion question, void *arg, int timeout_ms)
 		rd_kafka_resp_err_t err;
 
 		CHECK_FOR_INTERRUPTS();
-		err = question(consumer, arg,
-					   (int) Max(1, Min(left, KAFKA_SLICE_MS)));
+		err = question(consumer, arg, (int) Max(1, Min(left, slice)));
+		slice = Min(slice * 2, KAFKA_SLICE_MAX_MS);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			tm_kafka_error_drain(consumer);
@@ -258,7 +260,7 @@ static int64
 kafka_time(TimestampTz time)
 {
 	const int64 epoch_us = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
-		USECS_PER_DAY;
+	USECS_PER_DAY;
 
 	if (time <= -epoch_us)
 		return 0;
@@ -318,8 +320,14 @@ tm_kafka_consumer_trouble(KafkaConsumer *consumer)
 		consumer->last_probe = now;
 		err = question_partitions(consumer, &ignored, KAFKA_SLICE_MS);
 		tm_kafka_error_drain(consumer);
-		if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
-			tm_kafka_error_clear(consumer); /* no error at all, or an answer */
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			tm_kafka_error_clear(consumer);
+		else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+		{
+			/* an answer, too, but a bad one: poll() will throw it */
+			consumer->last_answer = tm_clock_monotonic_us();
+			tm_kafka_error_record(consumer, err, NULL);
+		}
 	}
 	now = tm_clock_monotonic_us();
 	if (!consumer->in_trouble &&

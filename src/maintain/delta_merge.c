@@ -106,7 +106,7 @@ open_key_index(const DeltaMerge *merge, Relation rel)
 		index_close(index, RowExclusiveLock);
 	}
 	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("state table \"%s\" has no unique index over its keys",
 					RelationGetRelationName(rel)),
 			 errhint("REFRESH MATERIALIZED VIEW cannot repair it; drop and create the view.")));

@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -36,6 +37,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -95,19 +97,6 @@ init_cache(void)
 	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
 }
 
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 static bool
 equal_texts(const List *a, const List *b)
 {
@@ -130,7 +119,7 @@ check_stamps(const MetaView *view, const ViewSpec *spec)
 
 	if (!equal_texts(stamps, view->stamps))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("stored states of continuous view \"%s\" have another format",
 						get_rel_name(view->view)),
 				 errdetail("They were made by another major version of PostgreSQL or by aggregates that have been redefined."),
@@ -155,10 +144,11 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->valid = true;		/* an invalidation from here on must show */
 	entry->spec = tm_view_load_spec(view);
 	entry->other_tables = entry->spec->other_tables;
-	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
-	MemoryContextSwitchTo(before);
 	check_stamps(view, entry->spec);
 	tm_check_query_permissions(entry->spec->query);
+	/* last: without it the view counts as not loaded */
+	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	MemoryContextSwitchTo(before);
 }
 
 static MaintainView *
@@ -175,43 +165,19 @@ get_view(const MetaView *view)
 	return entry;
 }
 
-/* Valid and locked, or loaded again. */
+/*
+ * Valid and locked, or loaded again.  Planning takes the locks that lock() would
+ * take, so what was planned in this transaction needs no second look.
+ */
 static void
 prepare_view(MaintainView *entry, const MetaView *view)
 {
-	for (;;)
-	{
-		AcceptInvalidationMessages();
-		if (!entry->valid || entry->merge == NULL)
-			load_view(entry, view);
-		if (entry->plan == NULL)
-			entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
-		if (tm_partial_plan_lock(entry->plan) && entry->valid)
-			return;
-		entry->valid = false;
-	}
-}
-
-/* ---- identity ---- */
-
-typedef struct ViewIdentity
-{
-	MetaIdentity meta;
-	int			guc_level;
-} ViewIdentity;
-
-static void
-enter_view(const MetaView *view, ViewIdentity *identity)
-{
-	tm_meta_enter_as(relation_owner(view->view), &identity->meta);
-	identity->guc_level = tm_view_push_settings(view);
-}
-
-static void
-leave_view(const ViewIdentity *identity)
-{
-	AtEOXact_GUC(false, identity->guc_level);
-	tm_meta_leave(&identity->meta);
+	AcceptInvalidationMessages();
+	if (entry->valid && entry->merge != NULL && entry->plan != NULL &&
+		tm_partial_plan_lock(entry->plan) && entry->valid)
+		return;
+	load_view(entry, view);
+	entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
 }
 
 /* ---- work ---- */
@@ -244,14 +210,14 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
-	enter_view(view, &identity);
+	tm_view_enter(view, &identity);
 	prepare_view(entry, view);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	delta = tm_partial_plan_run(entry->plan, rows, &tupdesc);
 	PopActiveSnapshot();
 	merge_delta(entry->merge, view->state_table, delta, tupdesc);
 	tuplestore_end(delta);
-	leave_view(&identity);
+	tm_view_leave(&identity);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
@@ -266,14 +232,14 @@ tm_maintain_apply_source(const MetaView *view)
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
-	enter_view(view, &identity);
+	tm_view_enter(view, &identity);
 	prepare_view(entry, view);
 	plan = tm_partial_plan_create(entry->spec, true, cxt);
 	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
 	merge_delta(entry->merge, view->state_table, delta, tupdesc);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
-	leave_view(&identity);
+	tm_view_leave(&identity);
 }
 
 void
@@ -283,7 +249,7 @@ tm_maintain_clear(const MetaView *view)
 	MetaIdentity identity;
 
 	tm_maintain_lock(view->state_table);
-	tm_meta_enter_as(relation_owner(view->view), &identity);
+	tm_meta_enter_as(tm_view_get_owner(view), &identity);
 	stmt->relations = list_make1(makeRangeVar(get_namespace_name(get_rel_namespace(view->state_table)),
 											  get_rel_name(view->state_table), -1));
 	stmt->behavior = DROP_RESTRICT;
@@ -292,14 +258,66 @@ tm_maintain_clear(const MetaView *view)
 	CommandCounterIncrement();
 }
 
+static Bitmapset *
+all_columns(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	Bitmapset  *result = NULL;
+
+	for (int i = 1; i <= RelationGetDescr(rel)->natts; i++)
+		result = bms_add_member(result, i - FirstLowInvalidHeapAttributeNumber);
+	table_close(rel, NoLock);
+	return result;
+}
+
+/* Errors that are not the view's. */
+static bool
+is_interruption(int sqlerrcode)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES) ||
+		category == ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK);
+}
+
+/*
+ * Only tm_maintain_apply() may fail for a view that can no longer be loaded:
+ * its caller knows what to do with one that fails.
+ */
 Bitmapset *
 tm_maintain_needed(const MetaView *view)
 {
 	MaintainView *entry = get_view(view);
-	ViewIdentity identity;
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Bitmapset  *volatile result = NULL;
 
-	enter_view(view, &identity);
-	prepare_view(entry, view);
-	leave_view(&identity);
-	return entry->spec->needed;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		ViewIdentity identity;
+
+		tm_view_enter(view, &identity);
+		prepare_view(entry, view);
+		tm_view_leave(&identity);
+		result = entry->spec->needed;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (is_interruption(error->sqlerrcode))
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	return result ? result : all_columns(view->source);
 }

@@ -72,20 +72,42 @@ resolve_transtype(Oid aggregate, Oid declared, Oid given)
 	return declared;
 }
 
-static void
-check_result_type(Oid aggregate, Oid transtype, Oid result)
+/*
+ * What the aggregate really returns for such a state; InvalidOid when the state
+ * does not tell.
+ */
+static Oid
+resolve_result_type(Oid aggregate, Oid finalfn, Oid transtype)
 {
 	Oid			declared = get_func_rettype(aggregate);
+	Oid		   *argtypes;
+	int			nargs;
 
-	if (declared == result ||
-		(IsPolymorphicType(declared) &&
-		 check_generic_type_consistency(&result, &declared, 1) &&
-		 (transtype == INTERNALOID || declared != ANYELEMENTOID || transtype == result)))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("aggregate %s returns type %s, not %s", format_procedure(aggregate),
-					format_type_be(declared), format_type_be(result))));
+	if (!OidIsValid(finalfn))
+		return transtype;
+	if (!IsPolymorphicType(declared))
+		return declared;
+	declared = get_func_signature(finalfn, &argtypes, &nargs);
+	if (nargs < 1 || !IsPolymorphicType(argtypes[0]))
+		return InvalidOid;
+	return enforce_generic_type_consistency(&transtype, argtypes, 1, declared, false);
+}
+
+static void
+check_result_type(Oid aggregate, Oid finalfn, Oid transtype, Oid result)
+{
+	Oid			expected = resolve_result_type(aggregate, finalfn, transtype);
+
+	if (!OidIsValid(expected))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the result type of aggregate %s does not follow from its state",
+						format_procedure(aggregate))));
+	if (expected != result)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("aggregate %s returns type %s, not %s", format_procedure(aggregate),
+						format_type_be(expected), format_type_be(result))));
 }
 
 static PartialState *
@@ -95,6 +117,7 @@ open_call_site(FunctionCallInfo fcinfo, Oid aggregate, Oid given, Oid result)
 	HeapTuple	tuple;
 	Form_pg_aggregate form;
 	Oid			transtype;
+	Oid			finalfn;
 	bool		usable;
 
 	if (site != NULL && site->aggregate == aggregate)
@@ -108,6 +131,7 @@ open_call_site(FunctionCallInfo fcinfo, Oid aggregate, Oid given, Oid result)
 	usable = form->aggkind == AGGKIND_NORMAL && OidIsValid(form->aggcombinefn) &&
 		(form->aggtranstype != INTERNALOID || OidIsValid(form->aggdeserialfn));
 	transtype = form->aggtranstype;
+	finalfn = form->aggfinalfn;
 	ReleaseSysCache(tuple);
 	if (!usable)
 		ereport(ERROR,
@@ -115,7 +139,7 @@ open_call_site(FunctionCallInfo fcinfo, Oid aggregate, Oid given, Oid result)
 				 errmsg("aggregate %s has no states that can be combined", format_procedure(aggregate))));
 	transtype = resolve_transtype(aggregate, transtype, given);
 	if (OidIsValid(result))
-		check_result_type(aggregate, transtype, result);
+		check_result_type(aggregate, finalfn, transtype, result);
 	site = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(CallSite));
 	site->state = tm_partial_state_open(aggregate, transtype,
 										OidIsValid(result) ? result : given,
@@ -198,18 +222,16 @@ tm_aggstate_out(PG_FUNCTION_ARGS)
 Datum
 tm_is_populated(PG_FUNCTION_ARGS)
 {
-	Oid			state_table = PG_GETARG_OID(0);
-	MetaView   *view;
+	Oid			view;
 
-	if (tm_setting_read_unpopulated || tm_meta_view_is_populated(state_table))
+	if (tm_meta_view_is_populated(PG_GETARG_OID(0), &view) || tm_setting_read_unpopulated)
 		PG_RETURN_BOOL(true);
-	view = tm_meta_view_find_by_state(state_table);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 view != NULL ?
-			 errmsg("continuous view \"%s\" has not been populated", get_rel_name(view->view)) :
+			 OidIsValid(view) ?
+			 errmsg("continuous view \"%s\" has not been populated", get_rel_name(view)) :
 			 errmsg("continuous view has not been populated"),
-			 view != NULL ?
+			 OidIsValid(view) ?
 			 errhint("REFRESH MATERIALIZED VIEW waits until it is.") :
 			 errhint("It was restored without its data; drop and create it again.")));
 }

@@ -98,12 +98,32 @@ prepare_function(Oid function, Expr *expr, FmgrInfo *info, MemoryContext cxt)
 		fmgr_info_set_expr((Node *) expr, info);
 }
 
+/*
+ * The type of an extra argument of a final function.  The aggregate's own
+ * arguments are not known here; what is polymorphic follows from the state.
+ */
+static Oid
+extra_argument_type(Oid declared, Oid declared_state, Oid transtype)
+{
+	if (!IsPolymorphicType(declared))
+		return declared;
+	if (declared == declared_state)
+		return transtype;
+	if (declared_state == ANYARRAYOID || declared_state == ANYCOMPATIBLEARRAYOID)
+		return get_element_type(transtype);
+	if (declared == ANYARRAYOID || declared == ANYCOMPATIBLEARRAYOID)
+		return get_array_type(transtype);
+	return InvalidOid;
+}
+
 static void
 prepare_final(PartialState *state, Form_pg_aggregate form, MemoryContext cxt)
 {
 	HeapTuple	tuple;
 	Form_pg_proc proc;
 	Oid			argtypes[FUNC_MAX_ARGS];
+	Oid		   *declared;
+	int			ndeclared;
 	Expr	   *expr;
 
 	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(state->aggregate));
@@ -111,10 +131,17 @@ prepare_final(PartialState *state, Form_pg_aggregate form, MemoryContext cxt)
 		elog(ERROR, "cache lookup failed for function %u", state->aggregate);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	state->nfinalargs = form->aggfinalextra ? proc->pronargs + 1 : 1;
-	argtypes[0] = state->transtype;
-	for (int i = 1; i < state->nfinalargs; i++)
-		argtypes[i] = proc->proargtypes.values[i - 1];
 	ReleaseSysCache(tuple);
+	(void) get_func_signature(form->aggfinalfn, &declared, &ndeclared);
+	for (int i = 1; i < state->nfinalargs; i++)
+	{
+		argtypes[i] = extra_argument_type(declared[i], declared[0], state->transtype);
+		if (!OidIsValid(argtypes[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("argument types of the final function of aggregate %s do not follow from its state",
+							format_procedure(state->aggregate))));
+	}
 	build_aggregate_finalfn_expr(argtypes + 1, state->nfinalargs, state->transtype,
 								 state->result, state->collation, form->aggfinalfn, &expr);
 	prepare_function(form->aggfinalfn, expr, &state->final, cxt);
@@ -255,6 +282,9 @@ pack(PartialState *state, Datum value, bool *isnull, MemoryContext caller)
 {
 	Datum		result;
 
+	/* combine functions give a NULL pointer for the state of no rows at all */
+	if (state->internal && DatumGetPointer(value) == NULL)
+		*isnull = true;
 	if (!*isnull && state->internal)
 		value = call(state, &state->serialise, 1, value, false, (Datum) 0, true, isnull);
 	MemoryContextSwitchTo(caller);

@@ -95,7 +95,8 @@ extern List *tm_meta_ingest_list(void);
 extern void tm_meta_ingest_insert(const MetaIngest *ingest);
 /* Write all fields back; stamps the row as belonging to this database. */
 extern void tm_meta_ingest_update(const MetaIngest *ingest);
-extern void tm_meta_ingest_set_absent(Oid stream, List *names);
+/* Keep in absent_fields only what is in this list too. */
+extern void tm_meta_ingest_add_seen(Oid stream, List *absent);
 extern void tm_meta_ingest_set_cluster(Oid stream, const char *cluster_id);
 extern void tm_meta_ingest_delete(Oid stream);
 
@@ -159,6 +160,8 @@ extern MetaView *tm_meta_view_find(Oid view);	/* by visible view */
 extern MetaView *tm_meta_view_find_by_state(Oid state_table);
 /* Any relation of it: visible view, query view, state table. */
 extern MetaView *tm_meta_view_find_by_any(Oid relid);
+/* By state table, as the active snapshot sees it. */
+extern MetaView *tm_meta_view_find_seen(Oid state_table);
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
 extern void tm_meta_view_insert(const MetaView *view);
@@ -166,8 +169,8 @@ extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);
 extern void tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us);
 
-/* Cheap (no SPI): may this view be read? */
-extern bool tm_meta_view_is_populated(Oid state_table);
+/* Cheap (no SPI): may this view be read?  *view: its visible view, or InvalidOid. */
+extern bool tm_meta_view_is_populated(Oid state_table, Oid *view);
 /* Cheap, cached: is relid the source of a view / the state of a view? */
 extern bool tm_meta_view_is_source(Oid relid);
 extern bool tm_meta_view_is_state(Oid relid);
@@ -183,5 +186,23 @@ typedef struct MetaViewPartition
 extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
 extern void tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition);
 extern void tm_meta_view_partition_delete(Oid state_table);
+
+/* ---- what a view has read of its stream (meta_applied.c) ---- */
+
+/* Offsets from up to, not including, to. */
+typedef struct MetaRange
+{
+	int32		partition;
+	int64		from;
+	int64		to;
+} MetaRange;
+
+/*
+ * Both as the active snapshot sees them, ordered by partition: the ranges that
+ * the view has applied, and those that reset_ingest() made it leave out, oldest
+ * first (to < from: the offsets began anew).
+ */
+extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
+extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
 
 #endif							/* TM_META_H */

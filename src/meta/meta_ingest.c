@@ -170,16 +170,21 @@ tm_meta_ingest_update(const MetaIngest *ingest)
 	tm_meta_statement_run(&statement, values, nulls);
 }
 
+/*
+ * A member is absent only as long as no worker has seen it, so the list can but
+ * shrink, and workers that see different messages do not overwrite each other.
+ */
 void
-tm_meta_ingest_set_absent(Oid stream, List *names)
+tm_meta_ingest_add_seen(Oid stream, List *absent)
 {
 	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.ingest SET absent_fields = $2 "
-		"WHERE stream = $1 AND absent_fields IS DISTINCT FROM $2",
+		.sql = "UPDATE tidemark_state.ingest SET absent_fields = CASE WHEN absent_fields IS NULL THEN $2 "
+		"ELSE ARRAY(SELECT f FROM pg_catalog.unnest(absent_fields) f WHERE f = ANY ($2)) END "
+		"WHERE stream = $1 AND (absent_fields IS NULL OR NOT absent_fields <@ $2)",
 		.nargs = 2,
 		.argtypes = {OIDOID, TEXTARRAYOID}
 	};
-	Datum		values[2] = {ObjectIdGetDatum(stream), tm_meta_text_array(names)};
+	Datum		values[2] = {ObjectIdGetDatum(stream), tm_meta_text_array(absent)};
 
 	tm_meta_statement_run(&statement, values, NULL);
 }

@@ -21,6 +21,7 @@ typedef struct MetaStatement
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[META_MAX_ARGS];
+	bool		read_only;		/* a SELECT under the caller's active snapshot */
 	SPIPlanPtr	plan;
 } MetaStatement;
 

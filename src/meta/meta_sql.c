@@ -49,7 +49,8 @@ tm_meta_statement_begin(MetaStatement *statement, Datum *values,
 		SPI_keepplan(plan);
 		statement->plan = plan;
 	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	rc = SPI_execute_plan(statement->plan, values, nulls,
+						  statement->read_only, 0);
 	if (rc < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql,
 			 SPI_result_code_string(rc));

@@ -20,6 +20,7 @@
 #include "catalog/pg_class.h"
 #include "access/htup_details.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 
 #include "meta/meta_internal.h"
 
@@ -82,12 +83,23 @@ create_side_table(Oid stream, const char *prefix, const char *column,
 	return relid;
 }
 
+/* Two processes that need the first side table at once must not both make one. */
+static void
+lock_side_tables(Oid stream)
+{
+	LockDatabaseObject(RelationRelationId, stream, 2, ExclusiveLock);
+}
+
 Oid
 tm_meta_stream_ensure_dead_letters(Oid stream)
 {
 	Oid			dead_letters;
 	Oid			log;
 
+	tm_meta_stream_find_tables(stream, &dead_letters, &log);
+	if (OidIsValid(dead_letters))
+		return dead_letters;
+	lock_side_tables(stream);
 	tm_meta_stream_find_tables(stream, &dead_letters, &log);
 	if (OidIsValid(dead_letters))
 		return dead_letters;
@@ -108,6 +120,10 @@ tm_meta_stream_ensure_log(Oid stream)
 	tm_meta_stream_find_tables(stream, &dead_letters, &log);
 	if (OidIsValid(log))
 		return log;
+	lock_side_tables(stream);
+	tm_meta_stream_find_tables(stream, &dead_letters, &log);
+	if (OidIsValid(log))
+		return log;
 	return create_side_table(stream, "log_", "log",
 							 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
 							 "kafka_timestamp timestamptz, key bytea, value bytea, headers jsonb, "
@@ -123,10 +139,11 @@ tm_meta_stream_delete(Oid stream)
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
+	Datum		values[1] = {ObjectIdGetDatum(stream)};
 	Oid			tables[2];
 
 	tm_meta_stream_find_tables(stream, &tables[0], &tables[1]);
-	tm_meta_statement_run(&statement, (Datum[]) {ObjectIdGetDatum(stream)}, NULL);
+	tm_meta_statement_run(&statement, values, NULL);
 	for (int i = 0; i < 2; i++)
 	{
 		char	   *name = OidIsValid(tables[i]) ? get_rel_name(tables[i]) : NULL;

@@ -41,6 +41,7 @@
 
 /* Attribute numbers of tidemark_state.view as the install script makes it. */
 #define ANUM_VIEW_STATE_TABLE 1
+#define ANUM_VIEW_VIEW 2
 #define ANUM_VIEW_SOURCE 4
 #define ANUM_VIEW_POPULATED 6
 #define ANUM_VIEW_SYSTEM_IDENTIFIER 16
@@ -103,6 +104,19 @@ tm_meta_view_find_by_state(Oid state_table)
 		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view WHERE state_table = $1",
 		.nargs = 1,
 		.argtypes = {OIDOID}
+	};
+
+	return find_one(&statement, state_table);
+}
+
+MetaView *
+tm_meta_view_find_seen(Oid state_table)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view WHERE state_table = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID},
+		.read_only = true
 	};
 
 	return find_one(&statement, state_table);
@@ -250,7 +264,7 @@ tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us)
 }
 
 bool
-tm_meta_view_is_populated(Oid state_table)
+tm_meta_view_is_populated(Oid state_table, Oid *view)
 {
 	Oid			schema = tm_meta_state_schema();
 	Relation	rel;
@@ -259,6 +273,7 @@ tm_meta_view_is_populated(Oid state_table)
 	HeapTuple	tuple;
 	bool		populated = false;
 
+	*view = InvalidOid;
 	rel = table_open(get_relname_relid("view", schema), AccessShareLock);
 	ScanKeyInit(&key, ANUM_VIEW_STATE_TABLE, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(state_table));
@@ -270,6 +285,8 @@ tm_meta_view_is_populated(Oid state_table)
 		bool		isnull;
 
 		populated = DatumGetBool(heap_getattr(tuple, ANUM_VIEW_POPULATED,
+											  RelationGetDescr(rel), &isnull));
+		*view = DatumGetObjectId(heap_getattr(tuple, ANUM_VIEW_VIEW,
 											  RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan(scan);
@@ -445,6 +462,7 @@ tm_meta_view_partition_delete(Oid state_table)
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
+	Datum		values[1] = {ObjectIdGetDatum(state_table)};
 
-	tm_meta_statement_run(&statement, (Datum[]) {ObjectIdGetDatum(state_table)}, NULL);
+	tm_meta_statement_run(&statement, values, NULL);
 }

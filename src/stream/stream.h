@@ -228,9 +228,17 @@ extern int	tm_stream_log_read(Oid log_table, int32 partition, int64 from, int64 
 
 /*
  * While set, scans of this stream in this backend read exactly
- * [start, stop) of these partitions (no others) instead of what exists now;
- * the row's watermark column is computed from start on.  One stream at a time.
+ * [start, stop) of these partitions (no others) instead of what exists now,
+ * without the gaps; the row's watermark column is computed from start on.  Bad
+ * messages are passed over without a word.  One stream at a time.
  */
+typedef struct StreamGap
+{
+	int32		partition;
+	int64		from;			/* up to, not including, to */
+	int64		to;
+} StreamGap;
+
 typedef struct StreamBounds
 {
 	Oid			relid;
@@ -238,6 +246,8 @@ typedef struct StreamBounds
 	int32	   *partition;
 	int64	   *start;
 	int64	   *stop;
+	int			ngaps;
+	StreamGap  *gaps;			/* left out; they do not overlap */
 	int64		missing;		/* out: messages that retention had removed */
 } StreamBounds;
 

@@ -418,14 +418,12 @@ tm_stream_decode(StreamDecoder *decoder, const KafkaMessage *msg,
 	decoder->meta_current = NULL;
 	memset(values, 0, decoder->natts * sizeof(Datum));
 	memset(isnull, true, decoder->natts * sizeof(bool));
-	if (decoder->nvalues > 0)
-	{
-		result = tm_format_decode(decoder->format, msg->value, msg->value_len,
-								  guarded, decoder->values, decoder->isnull,
-								  error);
-		if (result != FORMAT_OK)
-			return result;
-	}
+	/* also without a column of the value: its format is judged */
+	result = tm_format_decode(decoder->format, msg->value, msg->value_len,
+							  guarded, decoder->values, decoder->isnull,
+							  error);
+	if (result != FORMAT_OK)
+		return result;
 	for (int i = 0; i < decoder->nvalues; i++)
 	{
 		values[decoder->value_attidx[i]] = decoder->values[i];
@@ -565,8 +563,6 @@ tm_stream_decoder_absent(const StreamDecoder *decoder)
 	List	   *result = NIL;
 	int			i = -1;
 
-	if (decoder->nvalues == 0)
-		return NIL;
 	absent = tm_format_absent(decoder->format);
 	while ((i = bms_next_member(absent, i)) >= 0)
 		result = lappend(result, pstrdup(decoder->value_names[i]));
@@ -580,8 +576,6 @@ tm_stream_decoder_describe_absent(const StreamDecoder *decoder)
 	Bitmapset  *absent;
 	int			i = -1;
 
-	if (decoder->nvalues == 0)
-		return NULL;
 	absent = tm_format_absent(decoder->format);
 	if (bms_is_empty(absent))
 		return NULL;

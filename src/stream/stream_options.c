@@ -221,6 +221,7 @@ tm_stream_open_consumer(const StreamOptions *options, Oid userid,
 	consumer.properties = tm_stream_get_properties(options, userid);
 	consumer.topic = options->topic;
 	consumer.client_id = options->client_id;
+	consumer.group_id = low_latency ? options->group_id : NULL;
 	consumer.read_committed = options->read_committed;
 	consumer.queued_kbytes = low_latency ?
 		tm_setting_worker_memory * 1024 / 4 : SCAN_QUEUE_KBYTES;

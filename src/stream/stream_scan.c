@@ -42,7 +42,7 @@
 #define FIRST_CHUNK_ROWS	16
 #define MAX_CHUNK_ROWS		256
 #define MAX_CHUNK_BYTES		(4 * 1024 * 1024)
-/* messages past the end that are thrown away before the rest is assigned anew */
+/* messages thrown away, past the end or in gaps, before the rest is assigned anew */
 #define MAX_DISCARDED		10000
 /* fewer messages say nothing about members that are absent */
 #define MIN_JUDGED			100
@@ -94,7 +94,7 @@ struct StreamScan
 	ScanPartition *parts;
 	int			nactive;
 	int			current;		/* index of the last message's partition */
-	bool		bounded;		/* by tm_stream_set_bounds() */
+	const StreamBounds *bounds; /* of tm_stream_set_bounds(), or NULL */
 	int64		discarded;
 	int64		pass_messages;
 	BadMessages bad;			/* of this pass */
@@ -149,6 +149,36 @@ StreamBounds *
 tm_stream_find_bounds(Oid relid)
 {
 	return bounds != NULL && bounds->relid == relid ? bounds : NULL;
+}
+
+/* How many offsets of [from, to) lie in no gap? */
+static int64
+count_wanted(const StreamBounds *exact, int32 partition, int64 from, int64 to)
+{
+	int64		count = to - from;
+
+	for (int i = 0; i < exact->ngaps; i++)
+	{
+		const StreamGap *gap = &exact->gaps[i];
+
+		if (gap->partition == partition)
+			count -= Max(Min(to, gap->to) - Max(from, gap->from), 0);
+	}
+	return count;
+}
+
+/* The end of the gap that this offset lies in, or the offset itself. */
+static int64
+pass_gap(const StreamBounds *exact, int32 partition, int64 offset)
+{
+	for (int i = 0; exact != NULL && i < exact->ngaps; i++)
+	{
+		const StreamGap *gap = &exact->gaps[i];
+
+		if (gap->partition == partition && offset >= gap->from && offset < gap->to)
+			return gap->to;
+	}
+	return offset;
 }
 
 /* ---- start ---- */
@@ -263,7 +293,8 @@ choose_bounds(StreamScan *scan, StreamBounds *exact)
 		if (start >= stop)
 			continue;
 		if (earliest > start)
-			exact->missing += Min(earliest, stop) - start;
+			exact->missing += count_wanted(exact, exact->partition[i], start,
+										   Min(earliest, stop));
 		if (known != NULL)
 			add_partition(scan, known->partition, Max(start, earliest),
 						  Min(stop, known->end));
@@ -369,7 +400,7 @@ tm_stream_scan_start(StreamScan *scan, const StreamRange *range)
 	scan->parts = palloc_array(ScanPartition,
 							   Max(exact ? exact->npartitions : scan->nknown, 1));
 	scan->nparts = 0;
-	scan->bounded = exact != NULL;
+	scan->bounds = exact;
 	if (exact != NULL)
 		choose_bounds(scan, exact);
 	else
@@ -479,6 +510,14 @@ decode_messages(StreamScan *scan, const KafkaMessage *messages, int n)
 		if (part->done || msg->offset >= part->stop)
 		{
 			finish_partition(scan, part);
+			scan->discarded++;
+			continue;
+		}
+		part->next = pass_gap(scan->bounds, part->partition, msg->offset);
+		if (part->next > msg->offset)
+		{
+			if (part->next >= part->stop)
+				finish_partition(scan, part);
 			scan->discarded++;
 			continue;
 		}
@@ -677,7 +716,7 @@ tm_stream_scan_report(StreamScan *scan)
 	char	   *absent;
 
 	/* who sets bounds knows about bad messages */
-	if (scan->bounded)
+	if (scan->bounds != NULL)
 		return;
 
 	bad = scan->bad.count > scan->worst.count ? &scan->bad : &scan->worst;

@@ -253,15 +253,20 @@ validate_server(List *options)
 			validate_property(def->defname, defGetString(def), &seen);
 	}
 
+	foreach(lc, options)
+	{
+		const char *name = lfirst_node(DefElem, lc)->defname;
+
+		if (transport == STREAM_MANUAL && strcmp(name, "transport") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("option \"%s\" has no meaning with transport \"manual\"",
+							name)));
+	}
 	foreach(lc, seen)
 	{
 		if (strcmp(lfirst(lc), "bootstrap.servers") == 0)
 			bootstrap = true;
-		if (transport == STREAM_MANUAL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-					 errmsg("option \"%s\" has no meaning with transport \"manual\"",
-							(char *) lfirst(lc))));
 	}
 	if (transport == STREAM_KAFKA && !bootstrap)
 		ereport(ERROR,

@@ -79,6 +79,8 @@ extern ViewSpec *tm_view_analyze(const Query *query, const char *source_text,
 
 /* The spec of an existing view, from its query view. */
 extern ViewSpec *tm_view_load_spec(const MetaView *view);
+/* Index of the group key that is a window_start of tumble(), or -1. */
+extern int	tm_view_find_window_start(const ViewSpec *spec);
 /* The query behind a (plain) view: a copy. */
 extern Query *tm_view_get_query(Oid view);
 
@@ -117,11 +119,25 @@ extern char *tm_view_state_keys(const ViewSpec *spec);
 /* What the states are today: one text per state, compared before each use. */
 extern List *tm_view_state_stamps(const ViewSpec *spec);
 
-/* ---- view_settings.c: session settings stored with a view ---- */
+/* ---- view_settings.c: as whom and under which settings a view is computed ---- */
 
 extern List *tm_view_capture_settings(void);
 /* Apply them until AtEOXact_GUC(false, level). */
 extern int	tm_view_push_settings(const MetaView *view);
+
+/*
+ * Become the view's owner, in a security-restricted operation and under the
+ * view's settings, until leave.  An error restores all by itself.
+ */
+typedef struct ViewIdentity
+{
+	MetaIdentity meta;
+	int			guc_level;
+} ViewIdentity;
+
+extern void tm_view_enter(const MetaView *view, ViewIdentity *identity);
+extern void tm_view_leave(const ViewIdentity *identity);
+extern Oid	tm_view_get_owner(const MetaView *view);
 
 /* ---- view_ddl.c: statements, called by the ProcessUtility hook ---- */
 

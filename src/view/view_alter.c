@@ -15,7 +15,9 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "commands/defrem.h"
+#include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/acl.h"
@@ -54,16 +56,21 @@ static void
 alter_drop(DropStmt *stmt)
 {
 	int			continuous = 0;
+	int			others = 0;
 	ListCell   *lc;
 
 	if (stmt->removeType != OBJECT_MATVIEW)
 		return;
 	foreach(lc, stmt->objects)
+	{
 		if (find_view_by_name(lfirst(lc)) != NULL)
 			continuous++;
+		else if (OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true)))
+			others++;
+	}
 	if (continuous == 0)
 		return;
-	if (continuous < list_length(stmt->objects))
+	if (others > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot drop continuous views and other relations in one statement"),
@@ -93,7 +100,10 @@ alter_rename(RenameStmt *stmt)
 	{
 		stmt->relationType = OBJECT_VIEW;
 		require_owner(view);
-		rename_query_column(view, stmt->subname, stmt->newname);
+		/* otherwise core finds the error, with the view's own name */
+		if (get_attnum(view->view, stmt->subname) > 0 &&
+			get_attnum(view->view, stmt->newname) == InvalidAttrNumber)
+			rename_query_column(view, stmt->subname, stmt->newname);
 	}
 }
 
@@ -155,7 +165,8 @@ alter_table(AlterTableStmt *stmt)
 			default:
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("this ALTER is not supported for a continuous view")));
+						 errmsg("this ALTER is not supported for a continuous view"),
+						 errhint("Rename it, change its schema, owner or privileges, or drop and create it.")));
 		}
 	}
 	stmt->objtype = OBJECT_VIEW;
@@ -208,21 +219,73 @@ map_index_columns(const MetaView *view, List *columns)
 	}
 }
 
+/* Name the tablespace that the user would get, and ask whether he may use it. */
 static void
-alter_index(IndexStmt *stmt)
+check_index_tablespace(IndexStmt *stmt)
 {
+	Oid			space = stmt->tableSpace ? get_tablespace_oid(stmt->tableSpace, false) :
+		GetDefaultTablespace(RELPERSISTENCE_PERMANENT, false);
+
+	if (!OidIsValid(space) || space == MyDatabaseTableSpace)
+		return;
+	stmt->tableSpace = get_tablespace_name(space);
+	if (tm_object_aclcheck_tablespace(space, GetUserId()) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLESPACE, stmt->tableSpace);
+}
+
+/*
+ * Run a rewritten CREATE INDEX.  The user, who owns the table, need not have
+ * CREATE on its schema, so it runs as the extension's owner; core itself
+ * computes the index as the table's owner.  Not so CONCURRENTLY, whose
+ * transactions would hand that identity on when they fail.
+ */
+static void
+execute_index(PlannedStmt *pstmt, const char *query_string,
+			  ProcessUtilityContext context, ParamListInfo params, QueryCompletion *qc)
+{
+	IndexStmt  *stmt = castNode(IndexStmt, pstmt->utilityStmt);
+	Oid			userid;
+	int			sec_context;
+	bool		may = object_aclcheck(NamespaceRelationId, tm_meta_state_schema(),
+									  GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+
+	if (!may && stmt->concurrent)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to create an index on a continuous view concurrently"),
+				 errhint("Omit CONCURRENTLY, or let a superuser create the index.")));
+	check_index_tablespace(stmt);
+	GetUserIdAndSecContext(&userid, &sec_context);
+	if (!may)
+		SetUserIdAndSecContext(tm_meta_extension_owner(),
+							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	ProcessUtility(pstmt, query_string, false, context, params, NULL, None_Receiver, qc);
+	SetUserIdAndSecContext(userid, sec_context);
+}
+
+/* CREATE INDEX on a continuous view: true, done. */
+static bool
+process_index(PlannedStmt *pstmt, const char *query_string,
+			  ProcessUtilityContext context, ParamListInfo params, QueryCompletion *qc)
+{
+	IndexStmt  *stmt = castNode(IndexStmt, pstmt->utilityStmt);
 	MetaView   *view = stmt->relation ? find_view(stmt->relation) : NULL;
 
 	if (view == NULL)
-		return;
+		return false;
 	require_owner(view);
 	if (stmt->unique || stmt->whereClause != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("unique and partial indexes are not supported for a continuous view")));
+				 errmsg("unique and partial indexes are not supported for a continuous view"),
+				 errhint("Its group keys together are unique already.")));
+	pstmt = copyObject(pstmt);
+	stmt = castNode(IndexStmt, pstmt->utilityStmt);
 	map_index_columns(view, stmt->indexParams);
 	map_index_columns(view, stmt->indexIncludingParams);
 	stmt->relation = makeRangeVar(pstrdup("tidemark_state"), get_rel_name(view->state_table), -1);
+	execute_index(pstmt, query_string, context, params, qc);
+	return true;
 }
 
 /* CREATE OR REPLACE VIEW must not take a continuous view away from its state. */
@@ -286,6 +349,54 @@ check_internals(Node *stmt)
 			break;
 		default:
 			break;
+	}
+}
+
+static void
+refuse_inheritance(Oid source)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot let table \"%s\" inherit or be inherited because a continuous view reads it",
+					get_rel_name(source)),
+			 errdetail("Rows could enter or leave it through another table."),
+			 errhint("Drop the view first, and define it over the other table.")));
+}
+
+static void
+check_source_rel(RangeVar *rel)
+{
+	Oid			relid = rel ? RangeVarGetRelid(rel, NoLock, true) : InvalidOid;
+
+	if (OidIsValid(relid) && tm_meta_view_is_source(relid))
+		refuse_inheritance(relid);
+}
+
+/*
+ * A source must not become the child or the parent of another table.  Its own
+ * partitions come and go.
+ */
+static void
+check_inheritance(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partbound == NULL)
+		foreach(lc, ((CreateStmt *) stmt)->inhRelations)
+			check_source_rel(lfirst(lc));
+	if (!IsA(stmt, AlterTableStmt))
+		return;
+	foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (cmd->subtype == AT_AttachPartition)
+			check_source_rel(castNode(PartitionCmd, cmd->def)->name);
+		else if (cmd->subtype == AT_AddInherit)
+		{
+			check_source_rel(((AlterTableStmt *) stmt)->relation);
+			check_source_rel(castNode(RangeVar, cmd->def));
+		}
 	}
 }
 
@@ -375,9 +486,6 @@ rewrite_statement(Node *stmt)
 				find_view_by_name((List *) ((CommentStmt *) stmt)->object) != NULL)
 				((CommentStmt *) stmt)->objtype = OBJECT_VIEW;
 			break;
-		case T_IndexStmt:
-			alter_index((IndexStmt *) stmt);
-			break;
 		default:
 			break;
 	}
@@ -392,6 +500,7 @@ is_interesting(Node *stmt)
 			return tm_view_wants_create((CreateTableAsStmt *) stmt);
 		case T_DropStmt:
 		case T_RenameStmt:
+		case T_CreateStmt:
 		case T_AlterTableStmt:
 		case T_AlterObjectSchemaStmt:
 		case T_CommentStmt:
@@ -416,18 +525,26 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 	if (!is_interesting(stmt))
 		return false;
 	check_internals(stmt);
+	check_inheritance(stmt);
 	switch (nodeTag(stmt))
 	{
 		case T_CreateTableAsStmt:
 			tm_view_create(copyObject((CreateTableAsStmt *) stmt), query_string);
+			/* SPI expects of this statement what it is told of a SELECT */
+			if (qc != NULL && context != PROCESS_UTILITY_TOPLEVEL)
+				SetQueryCompletion(qc, CMDTAG_SELECT, 0);
 			return true;
 		case T_RefreshMatViewStmt:
 			return process_refresh((RefreshMatViewStmt *) stmt);
+		case T_IndexStmt:
+			return process_index(*pstmt, query_string, context, params, qc);
 		case T_ViewStmt:
 			check_replace((ViewStmt *) stmt);
 			return false;
 		case T_CopyStmt:
 			check_copy((CopyStmt *) stmt);
+			return false;
+		case T_CreateStmt:
 			return false;
 		default:
 			break;

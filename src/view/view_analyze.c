@@ -27,6 +27,7 @@
 #include "parser/parse_node.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -41,30 +42,60 @@
 
 #define ANY_VALUE_OID 6291		/* any_value(), new in 16 */
 
+static bool
+srf_walker(Node *node, int *location)
+{
+	if (node == NULL)
+		return false;
+	if ((IsA(node, FuncExpr) && ((FuncExpr *) node)->funcretset) ||
+		(IsA(node, OpExpr) && ((OpExpr *) node)->opretset))
+	{
+		*location = exprLocation(node);
+		return true;
+	}
+	return expression_tree_walker(node, srf_walker, location);
+}
+
+static int
+srf_location(const Query *query)
+{
+	int			location = -1;
+
+	(void) srf_walker((Node *) query->targetList, &location);
+	return location;
+}
+
+static int
+clause_location(const Query *query, List *clauses)
+{
+	return exprLocation(get_sortgroupclause_expr(linitial(clauses), query->targetList));
+}
+
 /* Clauses that a view does not have, each with what to do instead. */
 static void
 check_shape(const Query *query, ParseState *pstate)
 {
-	if (query->commandType != CMD_SELECT || query->utilityStmt != NULL)
-		tm_view_refuse(pstate, -1, "this statement is", NULL);
 	if (query->setOperations != NULL)
-		tm_view_refuse(pstate, -1, "UNION, INTERSECT and EXCEPT are",
+		tm_view_refuse(pstate, exprLocation((Node *) query->targetList),
+					   "UNION, INTERSECT and EXCEPT are",
 					   "Define one view per branch.");
 	if (query->cteList != NIL)
 		tm_view_refuse(pstate, ((CommonTableExpr *) linitial(query->cteList))->location,
 					   "WITH is", "Write the query in one level.");
 	if (query->hasWindowFuncs)
-		tm_view_refuse(pstate, -1, "an OVER clause is",
+		tm_view_refuse(pstate, locate_windowfunc((Node *) query->targetList),
+					   "an OVER clause is",
 					   "Use it in the query that reads the view.");
 	if (query->groupingSets != NIL)
 		tm_view_refuse(pstate, exprLocation(linitial(query->groupingSets)),
 					   "GROUPING SETS, CUBE and ROLLUP are",
 					   "Group by all columns and roll up when the view is read.");
 	if (query->distinctClause != NIL)
-		tm_view_refuse(pstate, -1, "SELECT DISTINCT is",
-					   "Use GROUP BY.");
+		tm_view_refuse(pstate, clause_location(query, query->distinctClause),
+					   "SELECT DISTINCT is", "Use GROUP BY.");
 	if (query->sortClause != NIL)
-		tm_view_refuse(pstate, -1, "ORDER BY is",
+		tm_view_refuse(pstate, clause_location(query, query->sortClause),
+					   "ORDER BY is",
 					   "Use ORDER BY in the query that reads the view.");
 	if (query->limitCount != NULL || query->limitOffset != NULL)
 		tm_view_refuse(pstate, exprLocation(query->limitCount ? query->limitCount :
@@ -72,15 +103,18 @@ check_shape(const Query *query, ParseState *pstate)
 					   "LIMIT and OFFSET are",
 					   "Use them in the query that reads the view.");
 	if (query->rowMarks != NIL)
-		tm_view_refuse(pstate, -1, "FOR UPDATE and its relatives are", NULL);
+		tm_view_refuse(pstate, exprLocation((Node *) query->targetList),
+					   "FOR UPDATE and its relatives are", "Omit the clause.");
 	if (query->hasTargetSRFs)
-		tm_view_refuse(pstate, -1, "a set-returning function in the select list is",
+		tm_view_refuse(pstate, srf_location(query),
+					   "a set-returning function in the select list is",
 					   "Use it in the FROM clause.");
 	if (!query->hasAggs && query->groupClause == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a continuous view needs GROUP BY or an aggregate"),
-				 errhint("To keep the rows themselves, store them with tidemark.start_ingest(stream, into_table => ...) and define a plain view over the table.")));
+				 errhint("To keep the rows themselves, store them with tidemark.start_ingest(stream, into_table => ...) and define a plain view over the table."),
+				 parser_errposition(pstate, exprLocation((Node *) query->targetList))));
 }
 
 static bool
@@ -99,6 +133,20 @@ is_order_dependent(Oid aggfnoid)
 	}
 }
 
+static bool
+has_polymorphic_argument(Oid function)
+{
+	Oid		   *argtypes;
+	int			nargs;
+	bool		result = false;
+
+	(void) get_func_signature(function, &argtypes, &nargs);
+	for (int i = 0; i < nargs; i++)
+		result |= IsPolymorphicType(argtypes[i]);
+	pfree(argtypes);
+	return result;
+}
+
 /* Refuse what cannot be kept as a state that combines. */
 static void
 check_aggregate(const Aggref *aggref, Form_pg_aggregate form, ParseState *pstate)
@@ -115,7 +163,8 @@ check_aggregate(const Aggref *aggref, Form_pg_aggregate form, ParseState *pstate
 					   "Group by the argument too, and count the groups when reading.");
 	if (aggref->aggorder != NIL)
 		tm_view_refuse(pstate, aggref->location,
-					   psprintf("ORDER BY in aggregate %s is", name), NULL);
+					   psprintf("ORDER BY in aggregate %s is", name),
+					   "Store the rows in a table and aggregate when reading.");
 	if (is_order_dependent(aggref->aggfnoid))
 		tm_view_refuse(pstate, aggref->location,
 					   psprintf("aggregate %s, whose result depends on the order of rows, is", name),
@@ -129,6 +178,15 @@ check_aggregate(const Aggref *aggref, Form_pg_aggregate form, ParseState *pstate
 						format_procedure(aggref->aggfnoid)),
 				 errdetail("It has no combine function, so it cannot be maintained incrementally."),
 				 errhint("A user-defined aggregate needs COMBINEFUNC, and SERIALFUNC and DESERIALFUNC when its state type is internal."),
+				 parser_errposition(pstate, aggref->location)));
+	if (form->aggfinalextra && !IsPolymorphicType(form->aggtranstype) &&
+		has_polymorphic_argument(form->aggfinalfn))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("aggregate %s not supported in a continuous view",
+						format_procedure(aggref->aggfnoid)),
+				 errdetail("Its final function needs the types of the arguments, which a stored state does not have."),
+				 errhint("Declare the aggregate without FINALFUNC_EXTRA or with a polymorphic state type."),
 				 parser_errposition(pstate, aggref->location)));
 }
 
@@ -198,8 +256,16 @@ add_state(ViewSpec *spec, Aggref *aggref, ParseState *pstate)
 												   argtypes, nargs);
 	state->type = state->transtype == INTERNALOID ? tm_meta_aggstate_type() :
 		state->transtype;
+	/* as the input's, for readers compare by it what has no final function */
 	state->collation = get_typcollation(state->type);
+	if (OidIsValid(state->collation) && OidIsValid(aggref->inputcollid))
+		state->collation = aggref->inputcollid;
 	ReleaseSysCache(tuple);
+	if (get_typtype(state->type) == TYPTYPE_PSEUDO)
+		tm_view_refuse(pstate, aggref->location,
+					   psprintf("aggregate %s over type %s is",
+								get_func_name(aggref->aggfnoid), format_type_be(state->type)),
+					   "Cast the argument to a named type.");
 }
 
 typedef struct CollectContext
@@ -216,12 +282,14 @@ collect_aggregates_walker(Node *node, CollectContext *context)
 	if (IsA(node, Aggref))
 	{
 		if (((Aggref *) node)->agglevelsup > 0)
-			tm_view_refuse(context->pstate, exprLocation(node), "an aggregate of an outer query is", NULL);
+			tm_view_refuse(context->pstate, exprLocation(node), "an aggregate of an outer query is",
+						   "Write the query in one level.");
 		add_state(context->spec, (Aggref *) node, context->pstate);
 		return false;
 	}
 	if (IsA(node, GroupingFunc))
-		tm_view_refuse(context->pstate, exprLocation(node), "GROUPING() is", NULL);
+		tm_view_refuse(context->pstate, exprLocation(node), "GROUPING() is",
+					   "Group by all columns and roll up when the view is read.");
 	return expression_tree_walker(node, collect_aggregates_walker, context);
 }
 
@@ -308,24 +376,42 @@ find_derived_keys(ViewSpec *spec)
 		Index		rti;
 		AttrNumber	attno;
 		FuncExpr   *call;
+		List	   *args;
 
 		if (!is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) ||
 			attno != 2)
 			continue;
+		args = window_end_args(call);
+		if (contain_var_clause((Node *) args) || contain_subplans((Node *) args))
+			continue;
 		for (int j = 0; j < spec->nkeys; j++)
 		{
-			Index		other_rti;
-			List	   *args = window_end_args(call);
+			Index		start_rti;
 
-			if (is_tumble_column(spec->query, spec->keys[j].expr, &other_rti, &attno, &call) &&
-				attno == 1 && other_rti == rti &&
-				!contain_var_clause((Node *) args))
+			if (is_tumble_column(spec->query, spec->keys[j].expr, &start_rti, &attno, &call) &&
+				attno == 1 && start_rti == rti)
 			{
 				spec->keys[i].end_of = j;
 				spec->keys[i].window_args = args;
 			}
 		}
 	}
+}
+
+int
+tm_view_find_window_start(const ViewSpec *spec)
+{
+	for (int i = 0; i < spec->nkeys; i++)
+	{
+		Index		rti;
+		AttrNumber	attno;
+		FuncExpr   *call;
+
+		if (is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) &&
+			attno == 1)
+			return i;
+	}
+	return -1;
 }
 
 static void
@@ -346,13 +432,15 @@ add_key(ViewSpec *spec, SortGroupClause *clause, ParseState *pstate)
 				 errmsg("type %s has no default btree operator class", format_type_be(key->type)),
 				 errhint("Group by an expression of another type."),
 				 parser_errposition(pstate, exprLocation(expr))));
-	if (expression_returns_set(expr))
-		tm_view_refuse(pstate, exprLocation(expr), "a set-returning group key is", NULL);
+	if (get_typtype(getBaseType(key->type)) == TYPTYPE_PSEUDO)
+		tm_view_refuse(pstate, exprLocation(expr),
+					   psprintf("a group key of type %s is", format_type_be(key->type)),
+					   "Cast it to a named type, or group by its fields.");
 }
 
 /* Columns of the state table: stored keys first, then states. */
 static void
-number_columns(ViewSpec *spec)
+number_columns(ViewSpec *spec, ParseState *pstate)
 {
 	AttrNumber	attno = 0;
 
@@ -365,9 +453,11 @@ number_columns(ViewSpec *spec)
 	spec->nstored_keys = attno;
 	if (spec->nstored_keys > INDEX_MAX_KEYS)
 		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a continuous view cannot have more than %d group keys",
-						INDEX_MAX_KEYS)));
+						INDEX_MAX_KEYS),
+				 errhint("Group by a ROW of a composite type, or by an array."),
+				 parser_errposition(pstate, exprLocation((Node *) spec->keys[INDEX_MAX_KEYS].expr))));
 	for (int i = 0; i < spec->nstates; i++)
 		spec->states[i].attno = ++attno;
 }
@@ -435,7 +525,7 @@ find_needed(const ViewSpec *spec)
 
 /* Columns of the source that a view cannot read. */
 static void
-check_needed(const ViewSpec *spec)
+check_needed(const ViewSpec *spec, ParseState *pstate)
 {
 	int			x = -1;
 
@@ -443,16 +533,21 @@ check_needed(const ViewSpec *spec)
 	{
 		AttrNumber	attno = x + FirstLowInvalidHeapAttributeNumber;
 
+		int			location = tm_view_column_location(spec->query, spec->source_rti, attno);
+
 		if (attno == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("the whole row of \"%s\" is not supported in a continuous view",
 							get_rel_name(spec->source)),
-					 errhint("Name the columns that are needed.")));
+					 errhint("Name the columns that are needed."),
+					 parser_errposition(pstate, location)));
 		if (attno < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("system columns are not supported in a continuous view")));
+					 errmsg("system columns are not supported in a continuous view"),
+				 errhint("Use columns of the source."),
+					 parser_errposition(pstate, location)));
 	}
 	if (spec->source_is_stream)
 	{
@@ -470,7 +565,10 @@ check_needed(const ViewSpec *spec)
 						 errmsg("column \"%s\" is not supported in a continuous view over a stream",
 								column->name),
 						 errdetail("Its value is not in the log, so the view could not be recomputed."),
-						 errhint("Store the stream in a table with tidemark.start_ingest() and define the view over the table.")));
+						 errhint("Store the stream in a table with tidemark.start_ingest() and define the view over the table."),
+						 parser_errposition(pstate,
+											tm_view_column_location(spec->query, spec->source_rti,
+																	column->attnum))));
 		}
 	}
 }
@@ -502,11 +600,11 @@ tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner
 	spec->states = palloc0(sizeof(ViewState) * Max(list_length(aggregates), 1));
 	(void) collect_aggregates_walker((Node *) query->targetList, &context);
 	(void) collect_aggregates_walker(query->havingQual, &context);
-	number_columns(spec);
+	number_columns(spec, pstate);
 	(void) check_outputs_walker((Node *) query->targetList, &context);
 	(void) check_outputs_walker(query->havingQual, &context);
 	spec->needed = find_needed(spec);
-	check_needed(spec);
+	check_needed(spec, pstate);
 	free_parsestate(pstate);
 	return spec;
 }
@@ -516,10 +614,19 @@ tm_view_get_query(Oid view)
 {
 	Relation	rel = table_open(view, AccessShareLock);
 	Query	   *query;
+	ListCell   *lc;
 
 	if (rel->rd_rel->relkind != RELKIND_VIEW)
 		elog(ERROR, "relation \"%s\" is not a view", RelationGetRelationName(rel));
 	query = copyObject(get_view_query(rel));
+	/* the stored query keeps the names that its columns had at first */
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (!tle->resjunk)
+			tle->resname = pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), tle->resno - 1)->attname));
+	}
 	table_close(rel, NoLock);
 	return query;
 }

@@ -66,7 +66,8 @@ refuse_option(const DefElem *def)
 		if (strcmp(def->defname, future_options[i]) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("option \"tidemark.%s\" is not supported yet", def->defname)));
+					 errmsg("option \"tidemark.%s\" is not supported yet", def->defname),
+					 errhint("Omit it: the view then keeps every group and takes late rows in.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unrecognized option \"tidemark.%s\"", def->defname),
@@ -123,17 +124,21 @@ check_statement(const IntoClause *into, const CreateOptions *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("storage parameter \"%s\" is not supported for a continuous view",
-							def->defname)));
+							def->defname),
+					 errhint("Omit it.")));
 	}
-	if (into->rel->relpersistence != RELPERSISTENCE_PERMANENT)
+	if (into->rel->relpersistence != RELPERSISTENCE_PERMANENT ||
+		isAnyTempNamespace(RangeVarGetCreationNamespace(into->rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a continuous view cannot be unlogged or temporary"),
-				 errdetail("Its rows and the offsets they stand for must survive a crash together.")));
+				 errdetail("Its rows and the offsets they stand for must survive a crash together."),
+				 errhint("Omit UNLOGGED and schema pg_temp.")));
 	if (into->accessMethod != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("USING is not supported for a continuous view")));
+				 errmsg("USING is not supported for a continuous view"),
+				 errhint("Its rows are kept in the table access method heap; omit the clause.")));
 }
 
 /* ---- objects ---- */
@@ -202,19 +207,21 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 {
 	Oid			schema = RangeVarGetCreationNamespace(into->rel);
 	char	   *name = quote_qualified_identifier(get_namespace_name(schema), into->rel->relname);
-	MetaIdentity identity;
+	int			level = NewGUCNestLevel();
 	char	   *text;
 	int			rc;
 
-	tm_meta_enter(&identity);	/* for its search_path: all names qualified */
+	/* the text is read back under the search_path it was written under */
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	text = deparse(tm_view_visible_query(spec, view->state_table));
-	tm_meta_leave(&identity);
 	SPI_connect();
 	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name, column_list(into->colNames), text),
 					 false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not create view: %s", SPI_result_code_string(rc));
 	SPI_finish();
+	AtEOXact_GUC(false, level);
 	view->view = get_relname_relid(into->rel->relname, schema);
 }
 
@@ -273,7 +280,8 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tidemark.start_at needs a view over a stream"),
-				 errdetail("A view over a table has the rows of the table.")));
+				 errdetail("A view over a table has the rows of the table."),
+				 errhint("Put a condition into WHERE instead.")));
 	check_privileges(spec);
 	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
 	create_visible(spec, stmt->into, &view);

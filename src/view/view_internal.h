@@ -17,12 +17,15 @@ extern void tm_view_refuse_functions(const Query *query, ParseState *pstate);
 
 /* 0A000 with position, message and hint. */
 extern void tm_view_refuse(ParseState *pstate, int location, const char *what,
-						   const char *hint) pg_attribute_noreturn();
+						   const char *hint);
 
 /* ---- view_source.c: which relation of the query grows ---- */
 
 /* Sets source_rti, source, source_is_stream, other_tables of spec. */
 extern void tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner);
+
+/* Where the query first reads a column of its top level, or -1. */
+extern int	tm_view_column_location(const Query *query, Index rti, AttrNumber attno);
 
 /* Is this function tidemark.tumble()? */
 extern bool tm_view_is_tumble(Oid funcid);

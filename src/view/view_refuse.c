@@ -64,6 +64,11 @@ depends_on_context(Oid funcid)
 		case F_INET_CLIENT_PORT:
 		case F_INET_SERVER_ADDR:
 		case F_INET_SERVER_PORT:
+		case F_GETPGUSERNAME:
+		case F_PG_CLIENT_ENCODING:
+		case F_PG_MY_TEMP_SCHEMA:
+		case F_ROW_SECURITY_ACTIVE_OID:
+		case F_ROW_SECURITY_ACTIVE_TEXT:
 			return true;
 		default:
 			return false;
@@ -89,7 +94,8 @@ refuse_walker(Node *node, ParseState *pstate)
 					   "CURRENT_DATE, CURRENT_USER and their relatives are",
 					   "Their result depends on when and by whom the view is computed; use a column of the source.");
 	if (IsA(node, NextValueExpr))
-		tm_view_refuse(pstate, exprLocation(node), "nextval() is", NULL);
+		tm_view_refuse(pstate, exprLocation(node), "nextval() is",
+					   "The view could not be recomputed with the same result.");
 	if (check_functions_in_node(node, is_refused_function, NULL))
 	{
 		Oid			funcid = InvalidOid;

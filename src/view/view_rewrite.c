@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
@@ -167,6 +168,7 @@ make_final(const Aggref *aggref, const ViewState *state)
 	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggref->aggfnoid));
 	Oid			finalfn;
 	Node	   *var;
+	Node	   *result;
 	Oid			argtypes[3] = {REGPROCEDUREOID, ANYOID, ANYELEMENTOID};
 
 	if (!HeapTupleIsValid(tuple))
@@ -176,19 +178,24 @@ make_final(const Aggref *aggref, const ViewState *state)
 
 	var = make_state_var(state->attno, state->type, -1, state->collation);
 	if (!OidIsValid(finalfn) && state->type == aggref->aggtype)
-	{
-		((Var *) var)->varcollid = aggref->aggcollid;
-		if (aggref->aggcollid != state->collation)
-			return (Node *) makeRelabelType((Expr *) make_state_var(state->attno, state->type, -1, state->collation),
-											state->type, -1, aggref->aggcollid, COERCE_IMPLICIT_CAST);
 		return var;
+	result = (Node *) makeNullConst(aggref->aggtype, -1, get_typcollation(aggref->aggtype));
+	if (aggref->aggcollid != get_typcollation(aggref->aggtype))
+	{
+		/* the result's collation, in the text of the view */
+		CollateExpr *collate = makeNode(CollateExpr);
+
+		collate->arg = (Expr *) result;
+		collate->collOid = aggref->aggcollid;
+		collate->location = -1;
+		result = (Node *) collate;
 	}
 	return (Node *) makeFuncExpr(tm_meta_function("tidemark", "final", 3, argtypes),
 								 aggref->aggtype,
 								 list_make3(makeConst(REGPROCEDUREOID, -1, InvalidOid, sizeof(Oid),
 													  ObjectIdGetDatum(aggref->aggfnoid), false, true),
 											var,
-											makeNullConst(aggref->aggtype, -1, aggref->aggcollid)),
+											result),
 								 aggref->aggcollid, aggref->inputcollid, COERCE_EXPLICIT_CALL);
 }
 
@@ -271,6 +278,7 @@ make_state_query(const ViewSpec *spec, Oid state_table)
 	query->canSetTag = true;
 	query->rtable = list_make1(rte);
 	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	tm_require_select(query, rte);
 	return query;
 }
 
@@ -478,6 +486,10 @@ tm_view_state_keys(const ViewSpec *spec)
 	return buf.data;
 }
 
+/*
+ * The server's own transition types may change with its major version.  Others
+ * cannot, while a column is of that type; but they may be renamed.
+ */
 List *
 tm_view_state_stamps(const ViewSpec *spec)
 {
@@ -491,7 +503,9 @@ tm_view_state_stamps(const ViewSpec *spec)
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for aggregate %u", state->aggref->aggfnoid);
 		stamps = lappend(stamps,
-						 psprintf("%s %s%s", format_type_be_qualified(state->transtype),
+						 psprintf("%s %s%s",
+								  state->transtype < FirstNormalObjectId ?
+								  format_type_be_qualified(state->transtype) : "-",
 								  format_procedure_qualified(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn),
 								  state->transtype == INTERNALOID ?
 								  psprintf(" %d", tm_server_major()) : ""));

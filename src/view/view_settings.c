@@ -1,13 +1,17 @@
 /*
  * view_settings.c
- *	  Session settings that change what an expression means, stored with a view
- *	  at CREATE and put in force whenever it is computed.
+ *	  As whom and under which settings a view is computed: its owner's rights,
+ *	  and the session settings that change what an expression means, stored
+ *	  with the view at CREATE.
  *
  * Runs in: backends and workers.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
 
 #include "view/view_internal.h"
 
@@ -21,8 +25,11 @@ static const char *const stored_settings[] = {
 	"lc_numeric",
 	"lc_time",
 	"xmloption",
+	"xmlbinary",
 	"bytea_output",
 	"extra_float_digits",
+	"default_text_search_config",
+	"timezone_abbreviations",
 };
 
 List *
@@ -53,4 +60,31 @@ tm_view_push_settings(const MetaView *view)
 								 GUC_ACTION_SAVE, true, 0, false);
 	}
 	return level;
+}
+
+Oid
+tm_view_get_owner(const MetaView *view)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view->view));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", view->view);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+void
+tm_view_enter(const MetaView *view, ViewIdentity *identity)
+{
+	tm_meta_enter_as(tm_view_get_owner(view), &identity->meta);
+	identity->guc_level = tm_view_push_settings(view);
+}
+
+void
+tm_view_leave(const ViewIdentity *identity)
+{
+	AtEOXact_GUC(false, identity->guc_level);
+	tm_meta_leave(&identity->meta);
 }

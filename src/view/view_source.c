@@ -13,8 +13,10 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_node.h"
@@ -33,6 +35,7 @@
 typedef struct SourceSearch
 {
 	ParseState *pstate;
+	int			location;		/* of the sublink or subquery being searched */
 	const Query *top;
 	List	   *streams;		/* range table indexes of the top level */
 	List	   *ingested;
@@ -49,16 +52,75 @@ tm_view_is_tumble(Oid funcid)
 		get_func_namespace(funcid) == get_namespace_oid("tidemark", true);
 }
 
-/* A relation of an inner query level must be an ordinary table. */
+/* Range table entries have no position; the first column read from one has. */
+typedef struct LocationSearch
+{
+	Index		rti;
+	bool		any_column;
+	AttrNumber	attno;
+	int			location;
+} LocationSearch;
+
+static bool
+location_walker(Node *node, LocationSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		if (var->varno == (int) search->rti && var->varlevelsup == 0 && var->location >= 0 &&
+			(search->any_column || var->varattno == search->attno))
+			search->location = var->location;
+		return search->location >= 0;
+	}
+	return expression_tree_walker(node, location_walker, search);
+}
+
+int
+tm_view_column_location(const Query *query, Index rti, AttrNumber attno)
+{
+	LocationSearch search = {.rti = rti,.attno = attno,.location = -1};
+
+	(void) query_tree_walker((Query *) query, location_walker, &search, 0);
+	return search.location;
+}
+
+static int
+relation_location(const Query *query, Index rti)
+{
+	LocationSearch search = {.rti = rti,.any_column = true,.location = -1};
+
+	(void) query_tree_walker((Query *) query, location_walker, &search, 0);
+	return search.location;
+}
+
+static bool inner_relations_walker(Node *node, SourceSearch *search);
+
+/*
+ * A relation of an inner query level must be an ordinary table.  A plain view
+ * is what its query reads.
+ */
 static void
 check_inner_relation(SourceSearch *search, Oid relid)
 {
 	if (tm_stream_is_stream(relid))
-		tm_view_refuse(search->pstate, -1, "a stream inside a subquery is",
-					   "Name the stream in the FROM clause of the view itself.");
+		tm_view_refuse(search->pstate, search->location, "a stream inside a subquery or a view is",
+					   "Name the stream in the FROM clause of the continuous view itself.");
 	if (tm_meta_view_find(relid) != NULL)
-		tm_view_refuse(search->pstate, -1, "a continuous view inside a subquery is", NULL);
-	search->below = list_append_unique_oid(search->below, relid);
+		tm_view_refuse(search->pstate, search->location,
+					   "a continuous view inside a subquery or a view is",
+					   "Join the two views when they are read.");
+	if (tm_meta_ingest_find_by_table(relid) != NULL)
+		tm_view_refuse(search->pstate, search->location,
+					   "an ingested table inside a subquery or a view is",
+					   "Name the table in the FROM clause of the continuous view itself.");
+	if (list_member_oid(search->below, relid))
+		return;
+	search->below = lappend_oid(search->below, relid);
+	if (get_rel_relkind(relid) == RELKIND_VIEW)
+		(void) inner_relations_walker((Node *) tm_view_get_query(relid), search);
 }
 
 static bool
@@ -66,11 +128,13 @@ inner_relations_walker(Node *node, SourceSearch *search)
 {
 	if (node == NULL)
 		return false;
+	if (IsA(node, SubLink) && ((SubLink *) node)->location >= 0)
+		search->location = ((SubLink *) node)->location;
 	if (IsA(node, RangeTblEntry))
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
 
-		if (rte->rtekind == RTE_RELATION)
+		if (rte->rtekind == RTE_RELATION && (rte->inFromCl || rte->relkind != RELKIND_VIEW))
 			check_inner_relation(search, rte->relid);
 		return false;
 	}
@@ -91,11 +155,17 @@ classify_relation(SourceSearch *search, RangeTblEntry *rte, Index rti)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("continuous view \"%s\" cannot be the source of another one",
 						get_rel_name(rte->relid)),
-				 errhint("Define both views over the same stream or table.")));
+				 errhint("Define both views over the same stream or table."),
+				 parser_errposition(search->pstate, relation_location(search->top, rti))));
 	else if (tm_meta_ingest_find_by_table(rte->relid) != NULL)
 		search->ingested = lappend_int(search->ingested, rti);
 	else
+	{
 		search->tables = lappend_int(search->tables, rti);
+		search->location = relation_location(search->top, rti);
+		if (rte->relkind == RELKIND_VIEW)
+			(void) inner_relations_walker((Node *) tm_view_get_query(rte->relid), search);
+	}
 }
 
 static void
@@ -117,6 +187,7 @@ classify_range_table(SourceSearch *search)
 				classify_relation(search, rte, rti);
 				break;
 			case RTE_SUBQUERY:
+				search->location = relation_location(search->top, rti);
 				(void) inner_relations_walker((Node *) rte->subquery, search);
 				break;
 			case RTE_FUNCTION:
@@ -126,7 +197,9 @@ classify_range_table(SourceSearch *search)
 			case RTE_VALUES:
 				break;
 			default:
-				tm_view_refuse(search->pstate, -1, "this kind of FROM item is", NULL);
+				tm_view_refuse(search->pstate, relation_location(search->top, rti),
+							   "this kind of FROM item is",
+							   "Use tables, subqueries, functions and VALUES.");
 		}
 	}
 	(void) inner_relations_walker((Node *) search->top->targetList, search);
@@ -150,7 +223,9 @@ choose_source(SourceSearch *search)
 				 errmsg("joining two streams is not supported in a continuous view"),
 				 errdetail("Both \"%s\" and \"%s\" grow.", get_rel_name(a->relid),
 						   get_rel_name(b->relid)),
-				 errhint("Join the view with the other relation when it is read.")));
+				 errhint("Join the view with the other relation when it is read."),
+				 parser_errposition(search->pstate,
+									relation_location(search->top, lsecond_int(all)))));
 	}
 	if (search->streams != NIL)
 		return linitial_int(search->streams);
@@ -161,11 +236,14 @@ choose_source(SourceSearch *search)
 	if (search->tables == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a continuous view needs a stream or a table in its FROM clause")));
+				 errmsg("a continuous view needs a stream or a table in its FROM clause"),
+				 errhint("Name the stream or the table that grows.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("could not tell which table of the continuous view grows"),
-			 errhint("Start the ingest of that table first, with tidemark.start_ingest().")));
+			 errhint("Start the ingest of that table first, with tidemark.start_ingest()."),
+			 parser_errposition(search->pstate,
+								relation_location(search->top, lsecond_int(search->tables)))));
 }
 
 /*
@@ -204,6 +282,28 @@ locate_in_jointree(Node *node, Index rti, bool *nullable)
 	}
 }
 
+/*
+ * Rows must enter the source through the source alone, and all of them must be
+ * rows of the query.
+ */
+static void
+check_inheritance(Oid source, const RangeTblEntry *rte, ParseState *pstate, int location)
+{
+	bool		partitioned = get_rel_relkind(source) == RELKIND_PARTITIONED_TABLE;
+
+	if (get_rel_relispartition(source) || has_superclass(source) ||
+		(!partitioned && has_subclass(source)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" cannot be the source of a continuous view", get_rel_name(source)),
+				 errdetail("It is a partition, or inherits or is inherited from, so other tables' rows would be its own."),
+				 errhint("Use a table of its own, or the partitioned table."),
+				 parser_errposition(pstate, location)));
+	if (partitioned && !rte->inh)
+		tm_view_refuse(pstate, location, "ONLY before a partitioned table is",
+					   "It has no rows of its own; omit ONLY.");
+}
+
 /* The source itself: kind, row security, and the ways it may be written. */
 static void
 check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
@@ -212,28 +312,44 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 	char		relkind = get_rel_relkind(spec->source);
 	char	   *name = get_rel_name(spec->source);
 	bool		nullable = false;
+	int			location = relation_location(spec->query, spec->source_rti);
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
 		!spec->source_is_stream)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" cannot be the source of a continuous view", name),
-				 errdetail("It is neither a stream nor a table.")));
+				 errdetail("It is neither a stream nor a table."),
+				 errhint("Name the stream or the table itself."),
+				 parser_errposition(pstate, location)));
+	if (IsCatalogRelationOid(spec->source) ||
+		get_rel_namespace(spec->source) == tm_meta_state_schema())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" cannot be the source of a continuous view", name),
+				 errdetail("It is a system table, which is not written by statements alone."),
+				 errhint("Name the stream or the table itself."),
+				 parser_errposition(pstate, location)));
+	check_inheritance(spec->source, rte, pstate, location);
 	if (rte->tablesample != NULL)
-		tm_view_refuse(pstate, -1, "TABLESAMPLE is", NULL);
+		tm_view_refuse(pstate, exprLocation((Node *) rte->tablesample), "TABLESAMPLE is",
+					   "Use a condition on a column in WHERE.");
 	if (get_rel_persistence(spec->source) != RELPERSISTENCE_PERMANENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("table \"%s\" is unlogged or temporary", name),
-				 errdetail("A continuous view over it could not survive a crash.")));
+				 errdetail("A continuous view over it could not survive a crash."),
+				 errhint("Use ALTER TABLE ... SET LOGGED, or another table."),
+				 parser_errposition(pstate, location)));
 	if (check_enable_rls(spec->source, view_owner, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("row security of \"%s\" applies to the owner of the continuous view", name),
-				 errhint("Let a role that row security does not apply to own the view.")));
+				 errhint("Let a role that row security does not apply to own the view."),
+				 parser_errposition(pstate, location)));
 	(void) locate_in_jointree((Node *) spec->query->jointree, spec->source_rti, &nullable);
 	if (nullable)
-		tm_view_refuse(pstate, -1,
+		tm_view_refuse(pstate, location,
 					   psprintf("\"%s\" on the nullable side of an outer join is", name),
 					   "Write the join so that every row of the source is kept.");
 }
@@ -262,6 +378,8 @@ tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" appears more than once in the continuous view",
-						get_rel_name(spec->source))));
+						get_rel_name(spec->source)),
+				 errhint("Compare the view with the table when it is read."),
+				 parser_errposition(pstate, relation_location(spec->query, spec->source_rti))));
 	check_source(spec, pstate, view_owner);
 }

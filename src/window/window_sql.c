@@ -147,7 +147,7 @@ get_end(FunctionCallInfo fcinfo, const Interval *size, const text *zone)
 	PG_RETURN_TIMESTAMP(state->last.end);
 }
 
-/* tumble_start(ts timestamptz, size interval, origin timestamptz, timezone text) */
+/* tumble_start(ts timestamptz, size, origin timestamptz, timezone) */
 Datum
 tm_tumble_start_timestamptz(PG_FUNCTION_ARGS)
 {

@@ -34,11 +34,11 @@
 
 #include "window/window.h"
 
-/* seconds from 1970-01-01 to 2000-01-01, the epochs of pg_time_t and Timestamp */
+/* seconds between the epochs of pg_time_t and Timestamp, 1970 and 2000 */
 #define EPOCH_SHIFT \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
-/* no zone was ever further than 16 hours from UTC: start looking before that */
+/* no zone is further than 16 hours from UTC: where to start looking */
 #define ZONE_MARGIN		SECS_PER_DAY
 
 #define DAYS_IN_WEEK	7
@@ -46,16 +46,10 @@
 /* the last day that every month has */
 #define LAST_COMMON_DAY	28
 
-static void report_out_of_range(void) pg_attribute_noreturn();
-
-static void
-report_out_of_range(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-			 errmsg("timestamp out of range")));
-	pg_unreachable();
-}
+#define REPORT_OUT_OF_RANGE() \
+	ereport(ERROR, \
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), \
+			 errmsg("timestamp out of range")))
 
 static inline int64
 floor_mod(int64 value, int64 divisor)
@@ -79,7 +73,7 @@ wall_clock_at(Timestamp instant, const pg_tz *timezone)
 	struct pg_tm *tm = pg_localtime(&seconds, timezone);
 
 	if (tm == NULL)
-		report_out_of_range();
+		REPORT_OUT_OF_RANGE();
 	return instant + tm->tm_gmtoff * USECS_PER_SEC;
 }
 
@@ -108,7 +102,7 @@ first_instant_of(Timestamp midnight, const pg_tz *timezone)
 		found = pg_next_dst_boundary(&span, &offset, &isdst, &next_span,
 									 &next_offset, &next_isdst, timezone);
 		if (found < 0)
-			report_out_of_range();
+			REPORT_OUT_OF_RANGE();
 		instant = local - offset;
 		if (found == 0 || instant < next_span)
 			return (Max(instant, span) - EPOCH_SHIFT) * USECS_PER_SEC;
@@ -162,7 +156,7 @@ floor_to_boundary(const TimeWindowSpec *spec, Timestamp wall)
 			month--;
 		month -= floor_mod(month - spec->origin_month, spec->months);
 		if (!join_month(month, spec->origin, &boundary))
-			report_out_of_range();
+			REPORT_OUT_OF_RANGE();
 	}
 	else
 	{
@@ -175,7 +169,7 @@ floor_to_boundary(const TimeWindowSpec *spec, Timestamp wall)
 		if (pg_sub_s64_overflow(wall, spec->origin, &distance) ||
 			pg_sub_s64_overflow(wall, floor_mod(distance, spec->size),
 								&boundary))
-			report_out_of_range();
+			REPORT_OUT_OF_RANGE();
 	}
 	return boundary;
 }
@@ -195,7 +189,7 @@ next_boundary(const TimeWindowSpec *spec, Timestamp wall, Timestamp *next)
 		IS_VALID_TIMESTAMP(*next);
 }
 
-/* The midnight that a window starting at this wall clock reading is named by. */
+/* The midnight whose first instant has this wall clock reading. */
 static inline Timestamp
 midnight_of(Timestamp wall)
 {
@@ -209,7 +203,7 @@ tm_window_assign(const TimeWindowSpec *spec, Timestamp ts)
 	Timestamp	boundary;
 
 	if (TIMESTAMP_NOT_FINITE(ts))
-		report_out_of_range();
+		REPORT_OUT_OF_RANGE();
 
 	if (spec->timezone == NULL)
 	{
@@ -238,7 +232,7 @@ tm_window_assign(const TimeWindowSpec *spec, Timestamp ts)
 	}
 
 	if (!IS_VALID_TIMESTAMP(window.start))
-		report_out_of_range();
+		REPORT_OUT_OF_RANGE();
 	return window;
 }
 
@@ -248,19 +242,19 @@ tm_window_end(const TimeWindowSpec *spec, Timestamp start)
 	Timestamp	end;
 
 	if (TIMESTAMP_NOT_FINITE(start))
-		report_out_of_range();
+		REPORT_OUT_OF_RANGE();
 	if (spec->timezone == NULL)
 	{
 		if (!next_boundary(spec, start, &end))
-			report_out_of_range();
+			REPORT_OUT_OF_RANGE();
 		return end;
 	}
 	if (!next_boundary(spec, midnight_of(wall_clock_at(start, spec->timezone)),
 					   &end))
-		report_out_of_range();
+		REPORT_OUT_OF_RANGE();
 	end = first_instant_of(end, spec->timezone);
 	if (!IS_VALID_TIMESTAMP(end))
-		report_out_of_range();
+		REPORT_OUT_OF_RANGE();
 	return end;
 }
 

@@ -142,6 +142,8 @@ extern void tm_worker_report_done(void);
 extern void tm_worker_wake_scheduler(Oid database);
 /* The same when the current transaction has committed (once per transaction). */
 extern void tm_worker_wake_scheduler_at_commit(void);
+/* Is that going to happen: did this transaction change what is wanted? */
+extern bool tm_worker_is_wake_pending(void);
 /* The launcher alone: the list of databases has changed. */
 extern void tm_worker_wake_launcher_at_commit(void);
 /* Set the latches of all workers of this database working on object. */

@@ -248,14 +248,17 @@ tm_worker_slot_set_trouble(WorkerSlot *slot, int sqlstate,
 	return true;
 }
 
-/* 0.1 s, doubled with each failure in a row, give or take a quarter. */
+/*
+ * 0.1 s, doubled with each failure in a row up to the limit, less up to a
+ * quarter, so that workers that fail together do not return together.
+ */
 static TimestampTz
 backoff_end(int failures)
 {
 	double		ms = FIRST_BACKOFF_MS * pow(2, Min(failures - 1, 30));
-	double		jitter = 0.75 + 0.5 * pg_prng_double(&pg_global_prng_state);
+	double		jitter = 1 - 0.25 * pg_prng_double(&pg_global_prng_state);
 
-	ms = Min(ms * jitter, tm_setting_restart_backoff_max);
+	ms = Min(ms, tm_setting_restart_backoff_max) * jitter;
 	return TimestampTzPlusMilliseconds(tm_clock_now(), (int64) ms);
 }
 

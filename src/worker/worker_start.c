@@ -133,7 +133,8 @@ begin_start(Oid database, WorkerRole role, Oid object, int index,
 
 /* The postmaster has no room for our process: say so, try again later. */
 static void
-abandon_start(const StartRequest *request)
+abandon_start(const StartRequest *request, Oid database,
+			  const char *display_name)
 {
 	static const char message[] = "no background worker slot is free";
 	static const char hint[] = "Increase \"max_worker_processes\" and restart the server.";
@@ -153,6 +154,8 @@ abandon_start(const StartRequest *request)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("%s", message),
+				 errdetail("The process \"%s\" of the database with OID %u could not be started.",
+						   display_name, database),
 				 errhint("%s", hint)));
 }
 
@@ -201,7 +204,7 @@ tm_worker_slot_start(Oid database, WorkerRole role, Oid object, int index,
 		result = true;
 	}
 	else
-		abandon_start(&request);
+		abandon_start(&request, database, display_name);
 	MemoryContextSwitchTo(oldcxt);
 	return result;
 }

@@ -125,6 +125,12 @@ tm_worker_wake_scheduler_at_commit(void)
 	wake_scheduler_at_commit = true;
 }
 
+bool
+tm_worker_is_wake_pending(void)
+{
+	return wake_scheduler_at_commit;
+}
+
 void
 tm_worker_wake_launcher_at_commit(void)
 {

@@ -1,0 +1,450 @@
+/*
+ * ingest_backfill_worker.c
+ *	  The process that reads the log of a Kafka stream into one new view.
+ *
+ * It reads from the view's own positions, never past the ingest's; each batch
+ * commits state and positions together, so it resumes where it was after any
+ * crash.  When little is missing it locks the stream against batches, applies
+ * the rest, and lets the view join the ingest (see ingest_backfill.c).
+ *
+ * Runs in: a dynamic background worker per slot of role WORKER_BACKFILL.
+ * Memory: a context that is reset after each batch; messages belong to the
+ * consumer.
+ * Locks: none while polling, except in the last step, for at most
+ * JOIN_TIMEOUT_US.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "ingest/ingest_internal.h"
+#include "ingest/ingest_process.h"
+#include "maintain/maintain.h"
+
+PGDLLEXPORT void tm_backfill_worker_main(Datum arg);
+
+#define JOIN_TIMEOUT_US INT64CONST(5000000)
+
+typedef struct BackfillWorker
+{
+	Oid			state_table;
+	MemoryContext cxt;
+	MemoryContext batch_cxt;
+	MemoryContext error_cxt;
+	StreamOptions *options;
+	KafkaConsumer *consumer;
+	int			npartitions;
+	MetaViewPartition *positions;	/* committed, by partition */
+	int64	   *limits;			/* the ingest's positions, by partition */
+	bool		must_assign;	/* the consumer stands elsewhere */
+} BackfillWorker;
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+}
+
+/* The view, if it still wants a backfill. */
+static MetaView *
+find_view(const BackfillWorker *worker)
+{
+	MetaView   *view = tm_meta_view_find_by_state(worker->state_table);
+
+	if (view == NULL || view->state != META_BACKFILLING || !view->own_offsets)
+		return NULL;
+	return view;
+}
+
+/* Positions for partitions that have none: the view's start, or the first offset. */
+static void
+prepare_positions(BackfillWorker *worker, const MetaView *view, MetaIngest *ingest)
+{
+	StreamPartition *existing;
+	int			nexisting = tm_stream_list_partitions(worker->options, worker->consumer, &existing);
+	int64	   *starts = palloc(sizeof(int64) * Max(nexisting, 1));
+	int			known;
+
+	(void) tm_meta_view_partition_list(view->state_table, &known, true);
+	if (known > 0)
+		return;
+	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
+	tm_stream_resolve_start(worker->options, worker->consumer, view->start_at, nexisting,
+							existing, starts);
+	for (int i = 0; i < nexisting; i++)
+	{
+		MetaViewPartition vp = {.partition = existing[i].partition,
+			.start_offset = starts[i] == KAFKA_OFFSET_NONE ? existing[i].earliest : starts[i],
+		.target_offset = existing[i].end};
+
+		vp.next_offset = vp.start_offset;
+		vp.target_offset = Max(vp.target_offset, vp.start_offset);
+		tm_meta_view_partition_put(view->state_table, &vp);
+	}
+}
+
+/*
+ * Load positions and limits.  A partition that the ingest found later is read
+ * from where the ingest began with it.
+ */
+static void
+load_positions(BackfillWorker *worker, const MetaView *view)
+{
+	MemoryContext before;
+	MetaPartition *ingest;
+	MetaViewPartition *known;
+	int			ningest;
+	int			nknown;
+
+	ingest = tm_meta_partition_list(view->source, &ningest);
+	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
+	before = MemoryContextSwitchTo(worker->cxt);
+	if (worker->positions != NULL)
+	{
+		pfree(worker->positions);
+		pfree(worker->limits);
+	}
+	worker->positions = palloc0(sizeof(MetaViewPartition) * Max(ningest, 1));
+	worker->limits = palloc0(sizeof(int64) * Max(ningest, 1));
+	worker->npartitions = ningest;
+	for (int i = 0; i < ningest; i++)
+	{
+		MetaViewPartition *vp = &worker->positions[i];
+
+		vp->partition = ingest[i].partition;
+		vp->start_offset = vp->next_offset = vp->target_offset = ingest[i].first_offset;
+		for (int j = 0; j < nknown; j++)
+			if (known[j].partition == vp->partition)
+				*vp = known[j];
+		worker->limits[i] = ingest[i].next_offset;
+	}
+	MemoryContextSwitchTo(before);
+}
+
+static bool
+start_reading(BackfillWorker *worker)
+{
+	MetaView   *view;
+	MetaIngest *ingest;
+	MemoryContext before;
+
+	begin();
+	view = find_view(worker);
+	ingest = view ? tm_ingest_lock(view->source, AccessShareLock) : NULL;
+	if (ingest == NULL)
+	{
+		commit();
+		return false;
+	}
+	before = MemoryContextSwitchTo(worker->cxt);
+	worker->options = tm_stream_get_options(view->source);
+	worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, false,
+											   worker->cxt);
+	MemoryContextSwitchTo(before);
+	prepare_positions(worker, view, ingest);
+	load_positions(worker, view);
+	worker->must_assign = true;
+	commit();
+	return true;
+}
+
+/* ---- reading ---- */
+
+static void
+assign(BackfillWorker *worker)
+{
+	int32	   *partitions = palloc(sizeof(int32) * Max(worker->npartitions, 1));
+	int64	   *offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
+	int			n = 0;
+
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		if (worker->positions[i].next_offset >= worker->limits[i])
+			continue;			/* nothing to read there */
+		partitions[n] = worker->positions[i].partition;
+		offsets[n++] = worker->positions[i].next_offset;
+	}
+	tm_kafka_consumer_assign(worker->consumer, n, partitions, offsets);
+	worker->must_assign = false;
+}
+
+/* How far the consumer has read a partition, within its limit. */
+static int64
+reached(BackfillWorker *worker, int i)
+{
+	KafkaPosition position;
+
+	if (!tm_kafka_consumer_position(worker->consumer, worker->positions[i].partition, &position))
+		return worker->positions[i].next_offset;	/* not assigned: complete */
+	return Max(Min(position.position, worker->limits[i]), worker->positions[i].next_offset);
+}
+
+static bool
+all_reached(BackfillWorker *worker)
+{
+	for (int i = 0; i < worker->npartitions; i++)
+		if (reached(worker, i) < worker->limits[i])
+			return false;
+	return true;
+}
+
+/* Poll until the batch is full or everything up to the limits is there. */
+static void
+gather(BackfillWorker *worker, int64 deadline)
+{
+	for (;;)
+	{
+		int			count;
+		size_t		bytes;
+
+		CHECK_FOR_INTERRUPTS();
+		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
+		if (count >= worker->options->batch_max_rows ||
+			bytes >= (size_t) worker->options->batch_max_bytes ||
+			tm_kafka_consumer_is_full(worker->consumer) || all_reached(worker))
+			return;
+		if (tm_kafka_consumer_poll(worker->consumer, worker->options->batch_max_rows,
+								   worker->options->batch_max_bytes) > 0)
+			continue;
+		if (deadline != 0 && tm_clock_monotonic_us() >= deadline)
+			return;
+		if (deadline == 0 && !tm_worker_continue())
+			return;
+		if (tm_kafka_consumer_trouble(worker->consumer) != NULL)
+			(void) tm_worker_report_trouble(ERRCODE_CONNECTION_FAILURE,
+											tm_kafka_consumer_trouble(worker->consumer),
+											"The worker goes on by itself when the brokers answer.");
+		tm_worker_wait(tm_kafka_consumer_fd(worker->consumer), 100);
+		tm_kafka_consumer_drain_fd(worker->consumer);
+	}
+}
+
+/* Messages below the limits, in the batch context; the rest is read again. */
+static KafkaMessage *
+usable_messages(BackfillWorker *worker, int *count)
+{
+	int			n;
+	size_t		bytes;
+	const KafkaMessage *all = tm_kafka_consumer_batch(worker->consumer, &n, &bytes);
+	KafkaMessage *result = palloc(sizeof(KafkaMessage) * Max(n, 1));
+
+	*count = 0;
+	for (int m = 0; m < n; m++)
+		for (int i = 0; i < worker->npartitions; i++)
+			if (worker->positions[i].partition == all[m].partition)
+			{
+				if (all[m].offset < worker->limits[i])
+					result[(*count)++] = all[m];
+				else
+					worker->must_assign = true;
+				break;
+			}
+	return result;
+}
+
+/* Apply what was gathered, inside the current transaction. */
+static void
+apply_gathered(BackfillWorker *worker, const MetaView *view)
+{
+	int			n;
+	KafkaMessage *messages = usable_messages(worker, &n);
+
+	if (n > 0)
+		tm_ingest_backfill_apply(view, worker->options, messages, n);
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		worker->positions[i].next_offset = reached(worker, i);
+		tm_meta_view_partition_put(worker->state_table, &worker->positions[i]);
+	}
+}
+
+/* One batch.  False when the view does not want it any more. */
+static bool
+work_batch(BackfillWorker *worker)
+{
+	MetaView   *view;
+
+	gather(worker, 0);
+	begin();
+	view = find_view(worker);
+	if (view == NULL)
+	{
+		commit();
+		return false;
+	}
+	LockRelationOid(view->source, RowExclusiveLock);
+	(void) tm_meta_view_partition_list(view->state_table, &(int) {0}, true);
+	TM_FAULT("backfill");
+	apply_gathered(worker, view);
+	TM_FAULT("backfilled");
+	commit();
+	tm_kafka_consumer_release(worker->consumer);
+	return true;
+}
+
+/* ---- joining the ingest ---- */
+
+static int64
+missing(const BackfillWorker *worker)
+{
+	int64		sum = 0;
+
+	for (int i = 0; i < worker->npartitions; i++)
+		sum += Max(worker->limits[i] - worker->positions[i].next_offset, 0);
+	return sum;
+}
+
+/*
+ * With batches locked out: read the rest, join.  True when the view has joined
+ * or does not want to any more.
+ */
+static bool
+try_join(BackfillWorker *worker)
+{
+	MetaView   *view;
+	bool		joined = false;
+
+	begin();
+	view = find_view(worker);
+	if (view == NULL)
+	{
+		commit();
+		return true;
+	}
+	LockRelationOid(view->source, ShareRowExclusiveLock);
+	load_positions(worker, view);
+	if (missing(worker) <= worker->options->batch_max_rows)
+	{
+		assign(worker);
+		gather(worker, tm_clock_monotonic_us() + JOIN_TIMEOUT_US);
+		if (all_reached(worker))
+		{
+			apply_gathered(worker, view);
+			view->own_offsets = false;
+			view->populated = true;
+			view->state = META_LIVE;
+			view->since = tm_clock_now();
+			tm_meta_view_update(view);
+			tm_ingest_signal_at_commit();
+			tm_worker_wake_scheduler_at_commit();
+			TM_FAULT("joining");
+			joined = true;
+		}
+	}
+	commit();
+	tm_kafka_consumer_release(worker->consumer);
+	worker->must_assign = true;
+	return joined;
+}
+
+/* Where the ingest stands now. */
+static void
+refresh_limits(BackfillWorker *worker)
+{
+	MetaView   *view;
+
+	begin();
+	view = find_view(worker);
+	if (view != NULL)
+		load_positions(worker, view);
+	commit();
+}
+
+static void
+run_backfill(BackfillWorker *worker)
+{
+	if (!start_reading(worker))
+		return;
+	while (tm_worker_continue())
+	{
+		MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
+		bool		done;
+
+		if (missing(worker) <= worker->options->batch_max_rows)
+			done = try_join(worker);
+		else
+		{
+			if (worker->must_assign)
+				assign(worker);
+			done = !work_batch(worker);
+			if (!done && missing(worker) == 0)
+				refresh_limits(worker);
+		}
+		MemoryContextSwitchTo(before);
+		MemoryContextReset(worker->batch_cxt);
+		if (done)
+			return;
+	}
+}
+
+/* An error that will not pass makes the view failed. */
+static void
+end_with_error(BackfillWorker *worker)
+{
+	ErrorData  *error;
+	MetaView   *view;
+
+	MemoryContextSwitchTo(worker->error_cxt);
+	error = CopyErrorData();
+	if (tm_ingest_error_is_transient(error->sqlerrcode))
+		tm_worker_exit_with_error();
+	EmitErrorReport();
+	HOLD_INTERRUPTS();
+	AbortCurrentTransaction();
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+	begin();
+	view = find_view(worker);
+	if (view != NULL)
+		tm_ingest_view_set_failed(view, error->sqlerrcode, error->message);
+	tm_worker_wake_scheduler_at_commit();
+	commit();
+}
+
+void
+tm_backfill_worker_main(Datum arg)
+{
+	WorkerInfo	info;
+	BackfillWorker worker = {0};
+
+	tm_worker_attach(&info);
+	tm_worker_init_process(info.database);
+	worker.state_table = info.object;
+	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark backfill worker",
+									   ALLOCSET_DEFAULT_SIZES);
+	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark backfill batch",
+											 ALLOCSET_DEFAULT_SIZES);
+	worker.error_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark backfill error",
+											 ALLOCSET_SMALL_SIZES);
+	PG_TRY();
+	{
+		run_backfill(&worker);
+	}
+	PG_CATCH();
+	{
+		end_with_error(&worker);
+	}
+	PG_END_TRY();
+	tm_worker_report_done();
+	proc_exit(0);
+}

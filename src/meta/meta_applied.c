@@ -1,0 +1,82 @@
+/*
+ * meta_applied.c
+ *	  Which messages of its stream a view holds, across the tables that say so.
+ *
+ * A view that follows the ingest stands where the ingest stands, a view with
+ * positions of its own where those are.  It starts at its own start if it has
+ * one, else where the ingest began.  A range that was skipped concerns a view
+ * only if it followed the ingest at the time: its own next offset, which stays
+ * as it was when the view joined, tells.
+ *
+ * Everything is read under the caller's snapshot, so that it agrees with the
+ * state that the same snapshot shows.
+ *
+ * Runs in: backends.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "meta/meta_internal.h"
+
+static MetaRange *
+list_ranges(MetaStatement *statement, Oid state_table, int *count)
+{
+	MetaExecution execution;
+	Datum		values[1] = {ObjectIdGetDatum(state_table)};
+	MetaRange  *result;
+	uint64		n;
+
+	n = tm_meta_statement_begin(statement, values, NULL, &execution);
+	result = palloc0(sizeof(MetaRange) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		result[i].partition = tm_meta_get_int32(i, 1);
+		result[i].from = tm_meta_get_int64(i, 2, 0);
+		result[i].to = tm_meta_get_int64(i, 3, 0);
+	}
+	tm_meta_statement_end(&execution);
+	*count = (int) n;
+	return result;
+}
+
+MetaRange *
+tm_meta_view_list_applied(Oid state_table, int *count)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT p.partition, coalesce(o.start_offset, p.first_offset), p.next_offset "
+		"FROM tidemark_state.view v JOIN tidemark_state.partition p ON p.stream = v.source "
+		"LEFT JOIN tidemark_state.view_partition o "
+		"ON o.state_table = v.state_table AND o.partition = p.partition "
+		"WHERE v.state_table = $1 AND NOT v.own_offsets "
+		"UNION ALL "
+		"SELECT o.partition, o.start_offset, o.next_offset "
+		"FROM tidemark_state.view v JOIN tidemark_state.view_partition o USING (state_table) "
+		"WHERE v.state_table = $1 AND v.own_offsets "
+		"ORDER BY 1",
+		.nargs = 1,
+		.argtypes = {OIDOID},
+		.read_only = true
+	};
+
+	return list_ranges(&statement, state_table, count);
+}
+
+MetaRange *
+tm_meta_view_list_skipped(Oid state_table, int *count)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT s.partition, s.from_offset, s.to_offset "
+		"FROM tidemark_state.view v JOIN tidemark_state.skipped_range s ON s.stream = v.source "
+		"LEFT JOIN tidemark_state.view_partition o "
+		"ON o.state_table = v.state_table AND o.partition = s.partition "
+		"WHERE v.state_table = $1 AND NOT v.own_offsets "
+		"AND (o.next_offset IS NULL OR s.from_offset >= o.next_offset) "
+		"ORDER BY s.partition, s.recorded_at, s.from_offset",
+		.nargs = 1,
+		.argtypes = {OIDOID},
+		.read_only = true
+	};
+
+	return list_ranges(&statement, state_table, count);
+}

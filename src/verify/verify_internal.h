@@ -1,0 +1,43 @@
+/*
+ * verify_internal.h
+ *	  Shared by the files of the verify room only.
+ */
+#ifndef TM_VERIFY_INTERNAL_H
+#define TM_VERIFY_INTERNAL_H
+
+#include "access/tupdesc.h"
+#include "nodes/execnodes.h"
+#include "tcop/dest.h"
+#include "utils/tuplestore.h"
+
+#include "view/view.h"
+
+/* ---- verify_recompute.c ---- */
+
+/*
+ * The two sides of a comparison: what the view keeps, and its query run as
+ * batch over what it has applied.  Rows go to dest in the order of the stored
+ * keys, which are the first columns (spec->no_keys: none), followed by the
+ * user's columns.  Both read under the active snapshot and run as the current
+ * user.  since: only windows that start then or later; NULL = all.  Result:
+ * what the rows look like.
+ *
+ * tm_verify_run_batch() tells by NOTICE what could not be compared.
+ */
+extern TupleDesc tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
+									const TimestampTz *since, DestReceiver *dest);
+extern TupleDesc tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
+									 const TimestampTz *since, DestReceiver *dest);
+
+/* ---- verify_compare.c ---- */
+
+/*
+ * The receiver for the batch side: puts a row for each problem into the result.
+ * kept: the rows of the kept side; tupdesc: the rows of both.
+ */
+extern DestReceiver *tm_verify_compare_create(const ViewSpec *spec,
+											  Tuplestorestate *kept,
+											  TupleDesc tupdesc,
+											  ReturnSetInfo *result);
+
+#endif							/* TM_VERIFY_INTERNAL_H */

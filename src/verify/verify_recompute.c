@@ -1,0 +1,241 @@
+/*
+ * verify_recompute.c
+ *	  The two queries that verify() compares, each in the order of the group
+ *	  keys: the one over the kept states, and the view's own query as batch.
+ *
+ * Both are planned from query trees and run under one snapshot.  The raw
+ * table, the states and the offsets change in one transaction, so a snapshot
+ * shows all three at the same offset boundary; no lock is needed for that.
+ * Over a stream the batch reads the log again, from where the view started up
+ * to the offsets that the snapshot shows, without what reset_ingest() left
+ * out.
+ *
+ * (Rejected: keeping batches out with a lock while verify() runs.  It would
+ * stop the ingest for as long as the batch query takes.)
+ *
+ * Runs in: backends.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/tcopprot.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "stream/stream.h"
+#include "verify/verify_internal.h"
+
+/* ---- queries ---- */
+
+/* SELECT * FROM (inner), with nothing ordered yet. */
+static Query *
+wrap_query(Query *inner)
+{
+	Query	   *query = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, inner->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+		Var		   *var;
+
+		if (tle->resjunk)
+			continue;
+		var = makeVarFromTargetEntry(1, tle);
+		names = lappend(names, makeString(pstrdup(tle->resname)));
+		query->targetList = lappend(query->targetList,
+									makeTargetEntry((Expr *) var, tle->resno,
+													pstrdup(tle->resname),
+													false));
+	}
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = inner;
+	rte->eref = makeAlias("side", names);
+	rte->inFromCl = true;
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = list_make1(rte);
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	return query;
+}
+
+/* ORDER BY the stored keys, the default order, NULLS LAST. */
+static void
+add_order(Query *query, int nkeys)
+{
+	for (int i = 0; i < nkeys; i++)
+	{
+		TargetEntry *tle = list_nth(query->targetList, i);
+		SortGroupClause *clause = makeNode(SortGroupClause);
+		TypeCacheEntry *type;
+
+		type = lookup_type_cache(exprType((Node *) tle->expr),
+								 TYPECACHE_LT_OPR | TYPECACHE_EQ_OPR);
+		tle->ressortgroupref = i + 1;
+		clause->tleSortGroupRef = i + 1;
+		clause->sortop = type->lt_opr;
+		clause->eqop = type->eq_opr;
+		query->sortClause = lappend(query->sortClause, clause);
+	}
+}
+
+/* WHERE window_start >= since; key is its index among the spec's keys. */
+static void
+add_since(Query *query, const ViewSpec *spec, int key, TimestampTz since)
+{
+	TargetEntry *tle = list_nth(query->targetList, spec->keys[key].attno - 1);
+	Const	   *value = makeConst(TIMESTAMPTZOID, -1, InvalidOid,
+								  sizeof(TimestampTz),
+								  TimestampTzGetDatum(since), false,
+								  FLOAT8PASSBYVAL);
+	Oid			operator = OpernameGetOprid(list_make1(makeString(">=")),
+											spec->keys[key].type,
+											TIMESTAMPTZOID);
+
+	if (!OidIsValid(operator))
+		elog(ERROR, "no operator to compare window_start");
+	query->jointree->quals = (Node *)
+		make_opclause(operator, BOOLOID, false, copyObject(tle->expr),
+					  (Expr *) value, InvalidOid, InvalidOid);
+	set_opfuncid((OpExpr *) query->jointree->quals);
+}
+
+static TupleDesc
+run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
+		 DestReceiver *dest)
+{
+	Query	   *query = wrap_query(inner);
+	List	   *rewritten;
+	PlannedStmt *stmt;
+	QueryDesc  *desc;
+	TupleDesc	tupdesc;
+
+	add_order(query, spec->no_keys ? 0 : spec->nstored_keys);
+	if (since != NULL)
+		add_since(query, spec, tm_view_find_window_start(spec), *since);
+	AcquireRewriteLocks(query, true, false);
+	rewritten = QueryRewrite(query);
+	if (list_length(rewritten) != 1)
+		elog(ERROR, "unexpected rewrite result");
+	stmt = pg_plan_query(linitial_node(Query, rewritten), "tidemark verify",
+						 CURSOR_OPT_PARALLEL_OK, NULL);
+	desc = tm_create_query_desc(stmt, "tidemark verify", GetActiveSnapshot(),
+								dest);
+	ExecutorStart(desc, 0);
+	tm_executor_run(desc, ForwardScanDirection, 0);
+	tupdesc = CreateTupleDescCopy(desc->tupDesc);
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	return tupdesc;
+}
+
+TupleDesc
+tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
+				   const TimestampTz *since, DestReceiver *dest)
+{
+	return run_side(spec, tm_view_kept_query(spec, view->state_table), since,
+					dest);
+}
+
+/* ---- what of the stream ---- */
+
+/*
+ * Gaps in what the view has applied.  Where offsets began anew (the topic was
+ * re-created), gaps from before name other messages: forgotten, and said.
+ */
+static void
+get_gaps(const MetaView *view, StreamBounds *bounds)
+{
+	MetaRange  *skipped;
+	int			nskipped;
+	bool		anew = false;
+
+	skipped = tm_meta_view_list_skipped(view->state_table, &nskipped);
+	bounds->gaps = palloc_array(StreamGap, Max(nskipped, 1));
+	for (int i = 0; i < nskipped; i++)
+	{
+		const MetaRange *range = &skipped[i];
+		StreamGap  *gap;
+
+		if (range->to >= range->from)
+		{
+			gap = &bounds->gaps[bounds->ngaps++];
+			gap->partition = range->partition;
+			gap->from = range->from;
+			gap->to = range->to;
+			continue;
+		}
+		anew = true;
+		while (bounds->ngaps > 0 &&
+			   bounds->gaps[bounds->ngaps - 1].partition == range->partition)
+			bounds->ngaps--;
+	}
+	if (anew)
+		ereport(NOTICE,
+				(errmsg("messages of stream \"%s\" from before its offsets began anew could not be compared",
+						get_rel_name(view->source))));
+}
+
+static StreamBounds *
+get_bounds(const MetaView *view)
+{
+	StreamBounds *bounds = palloc0_object(StreamBounds);
+	MetaRange  *applied;
+	int			n;
+
+	applied = tm_meta_view_list_applied(view->state_table, &n);
+	bounds->relid = view->source;
+	bounds->npartitions = n;
+	bounds->partition = palloc_array(int32, Max(n, 1));
+	bounds->start = palloc_array(int64, Max(n, 1));
+	bounds->stop = palloc_array(int64, Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		bounds->partition[i] = applied[i].partition;
+		bounds->start[i] = applied[i].from;
+		bounds->stop[i] = applied[i].to;
+	}
+	get_gaps(view, bounds);
+	return bounds;
+}
+
+TupleDesc
+tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
+					const TimestampTz *since, DestReceiver *dest)
+{
+	StreamBounds *bounds = NULL;
+	TupleDesc	tupdesc;
+
+	if (spec->other_tables != NIL)
+		ereport(NOTICE,
+				(errmsg("tables that continuous view \"%s\" joins are compared as they are now",
+						get_rel_name(view->view))));
+	if (spec->source_is_stream)
+		bounds = get_bounds(view);
+
+	/* after an error the stream room forgets the bounds by itself */
+	tm_stream_set_bounds(bounds);
+	tupdesc = run_side(spec, tm_view_batch_query(spec), since, dest);
+	tm_stream_set_bounds(NULL);
+
+	if (bounds != NULL && bounds->missing > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld message of stream \"%s\" is no longer in the log and could not be compared",
+							   "%lld messages of stream \"%s\" are no longer in the log and could not be compared",
+							   bounds->missing, (long long) bounds->missing,
+							   get_rel_name(view->source))));
+	return tupdesc;
+}

@@ -1,0 +1,133 @@
+/*
+ * verify_sql.c
+ *	  verify(): is a continuous view equal to its own query run as batch?
+ *
+ * Everything about the view runs as its owner in a security-restricted
+ * operation and under the view's settings, because expressions, equality and
+ * output functions may be anybody's.
+ *
+ * Runs in: backends.
+ * Locks: AccessShareLock on source and state table before the snapshot is
+ * taken, so that no rebuild of the view (which truncates the state table) comes
+ * between.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "executor/tstoreReceiver.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "verify/verify_internal.h"
+
+PG_FUNCTION_INFO_V1(tm_verify);
+
+/* The view, given by its owner. */
+static MetaView *
+require_view(Oid relid)
+{
+	MetaView   *view = tm_meta_view_find(relid);
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view", name)));
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(get_rel_relkind(relid)), name);
+	return view;
+}
+
+/* Only a view that has all its rows, and takes in new ones, can be equal. */
+static void
+check_state(const MetaView *view)
+{
+	char	   *name = get_rel_name(view->view);
+
+	if (view->state == META_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" has failed", name),
+				 view->reason ? errdetail("%s", view->reason) : 0,
+				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
+	if (!view->populated)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" has not been populated", name),
+				 errhint("REFRESH MATERIALIZED VIEW waits until it is.")));
+	if (view->state == META_PAUSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" is paused", name),
+				 errhint("tidemark.resume() lets it catch up.")));
+}
+
+/* Both sides, as the view's owner. */
+static void
+compare_sides(const MetaView *view, const TimestampTz *since,
+			  ReturnSetInfo *result)
+{
+	ViewSpec   *spec = tm_view_load_spec(view);
+	Tuplestorestate *kept = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *store = CreateDestReceiver(DestTuplestore);
+	DestReceiver *receiver;
+	TupleDesc	tupdesc;
+
+	if (since != NULL && tm_view_find_window_start(spec) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("continuous view \"%s\" is not grouped by window_start",
+						get_rel_name(view->view)),
+				 errhint("Without since all groups are compared.")));
+	SetTuplestoreDestReceiverParams(store, kept, CurrentMemoryContext, false,
+									NULL, NULL);
+	tupdesc = tm_verify_run_kept(view, spec, since, store);
+	store->rDestroy(store);
+	receiver = tm_verify_compare_create(spec, kept, tupdesc, result);
+	tm_verify_run_batch(view, spec, since, receiver);
+	receiver->rDestroy(receiver);
+	tuplestore_end(kept);
+}
+
+/* verify(view, since) */
+Datum
+tm_verify(PG_FUNCTION_ARGS)
+{
+	TimestampTz since = PG_ARGISNULL(1) ? 0 : PG_GETARG_TIMESTAMPTZ(1);
+	MetaView   *view;
+	ViewIdentity identity;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("view cannot be null")));
+	view = require_view(PG_GETARG_OID(0));
+	InitMaterializedSRF(fcinfo, 0);
+
+	LockRelationOid(view->source, AccessShareLock);
+	LockRelationOid(view->state_table, AccessShareLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	view = tm_meta_view_find_seen(view->state_table);
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("continuous view was dropped by another transaction")));
+	check_state(view);
+	tm_view_enter(view, &identity);
+	compare_sides(view, PG_ARGISNULL(1) ? NULL : &since,
+				  (ReturnSetInfo *) fcinfo->resultinfo);
+	tm_view_leave(&identity);
+	PopActiveSnapshot();
+	return (Datum) 0;
+}

@@ -120,32 +120,34 @@ COMMENT ON VIEW tidemark_state.stream_progress IS 'positions, watermarks and cou
 CREATE VIEW tidemark_state.ingest_trouble AS
 WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status())
 SELECT DISTINCT ON (i.stream) i.stream,
-       CASE WHEN w.sqlstate IS NOT NULL THEN
+       CASE WHEN d.disabled THEN '"tidemark.enabled" is off'
+            WHEN w.sqlstate IS NOT NULL THEN
                 coalesce(w.message, pg_catalog.format('worker %s has failed', n.index))
-            WHEN NOT pg_catalog.current_setting('tidemark.enabled', true)::boolean THEN '"tidemark.enabled" is off'
             ELSE coalesce(m.message, pg_catalog.format('there is no process for worker %s', n.index))
        END AS reason,
-       CASE WHEN w.sqlstate IS NOT NULL THEN w.hint
-            WHEN NOT pg_catalog.current_setting('tidemark.enabled', true)::boolean THEN
-                'Set it to on and reload the configuration.'
+       CASE WHEN d.disabled THEN 'Set it to on and reload the configuration.'
+            WHEN w.sqlstate IS NOT NULL THEN w.hint
             ELSE coalesce(m.hint, 'See tidemark.workers and the server''s log; "tidemark.max_workers", '
                                   '"tidemark.max_workers_per_database" and "max_worker_processes" limit the processes.')
        END AS hint,
-       coalesce(w.sqlstate, m.sqlstate) AS sqlstate,
-       coalesce(w.trouble_since, m.trouble_since, w.state_since,
+       CASE WHEN NOT d.disabled THEN coalesce(w.sqlstate, m.sqlstate) END AS sqlstate,
+       coalesce(CASE WHEN NOT d.disabled THEN coalesce(w.trouble_since, m.trouble_since) END, w.state_since,
                 greatest(i.since, pg_catalog.pg_postmaster_start_time())) AS since
 FROM tidemark_state.ingest i
      CROSS JOIN LATERAL pg_catalog.generate_series(0, i.workers - 1) AS n (index)
      LEFT JOIN slot w ON w.role = 'ingest' AND w.object = i.stream::oid AND w.index = n.index
      LEFT JOIN slot m ON m.role = 'scheduler' AND m.sqlstate IS NOT NULL
+     CROSS JOIN LATERAL (
+         SELECT w.state IS DISTINCT FROM 'running'
+                AND NOT pg_catalog.current_setting('tidemark.enabled')::boolean AS disabled) d
 WHERE i.state = 'running'
       AND NOT tidemark_state.is_manual(i.stream)
       AND NOT pg_catalog.pg_is_in_recovery()
-      AND (w.sqlstate IS NOT NULL OR w.state = 'backoff'
+      AND (d.disabled OR w.sqlstate IS NOT NULL OR w.state = 'backoff'
            OR (w.state IS DISTINCT FROM 'running'
                AND greatest(coalesce(w.state_since, i.since), pg_catalog.pg_postmaster_start_time())
                    < pg_catalog.statement_timestamp() - interval '10 s'))
-ORDER BY i.stream, w.sqlstate IS NULL, w.trouble_since, n.index;
+ORDER BY i.stream, d.disabled DESC, w.sqlstate IS NULL, w.trouble_since, n.index;
 COMMENT ON VIEW tidemark_state.ingest_trouble IS 'running ingests that do not get on, and why';
 
 CREATE VIEW tidemark.ingests WITH (security_barrier) AS

@@ -45,7 +45,7 @@ CREATE MATERIALIZED VIEW a_nan WITH (tidemark.continuous) AS
     SELECT k, max(CASE WHEN x % 50 = 0 THEN 'NaN' ELSE f END), sum(CASE WHEN x > 690 THEN 'Infinity' ELSE f END) AS s, min(CASE WHEN x % 77 = 0 THEN '-Infinity' WHEN x % 5 = 0 THEN -0.0 ELSE 0 END::float8)::text AS m FROM ev GROUP BY k;
 SELECT v.view, count(*) AS states FROM tidemark_state.view v JOIN pg_attribute a ON a.attrelid = v.state_table AND a.attname ~ '^a\d' WHERE v.view::text IN ('a_shared', 'a_regr', 'a_int') GROUP BY 1 ORDER BY 1::text;
 SELECT applied();
-SELECT view, state, reason FROM tidemark_state.view WHERE state <> 'live' ORDER BY view::text;
+SELECT view, state, reason FROM tidemark.views WHERE state <> 'live' ORDER BY view::text;
 SELECT * FROM check_all(1e-9) WHERE differing <> 'a_float4'::regclass;
 SELECT k, sum, avg, "both", filtered FROM a_shared ORDER BY k;
 -- float4 within its own tolerance
@@ -128,7 +128,7 @@ CREATE MATERIALIZED VIEW u_none WITH (tidemark.continuous) AS SELECT u_sum(x), u
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_no_combine(x) FROM ev;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_extra(x) FROM ev;
 SELECT feed('ev_stream', series(50, 2000), 7);
-SELECT view, state, reason FROM tidemark_state.view WHERE state <> 'live' ORDER BY view::text;
+SELECT view, state, reason FROM tidemark.views WHERE state <> 'live' ORDER BY view::text;
 SELECT * FROM check_all(1e-5);
 SELECT * FROM u_none;
 SELECT k, u_pair, u_max_extra, longest FROM u ORDER BY k;
@@ -138,7 +138,7 @@ BEGIN;
 CREATE MATERIALIZED VIEW redefined WITH (tidemark.continuous) AS SELECT u_longest(name) FROM ev;
 CREATE OR REPLACE AGGREGATE u_longest(text) (SFUNC = textcat, STYPE = text, COMBINEFUNC = textcat);
 SELECT tidemark.inject('ev_stream', series(2, 3000)) IS NOT NULL AS injected;
-SELECT state, reason, hint, sqlstate FROM tidemark_state.view WHERE view = 'redefined'::regclass;
+SELECT state, reason, hint, sqlstate FROM tidemark.views WHERE view = 'redefined'::regclass;
 ROLLBACK;
 
 -- wrong pairings: every aggregate with states and results of other types

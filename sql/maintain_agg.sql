@@ -45,7 +45,7 @@ CREATE MATERIALIZED VIEW a_nan WITH (tidemark.continuous) AS
     SELECT k, max(CASE WHEN x % 50 = 0 THEN 'NaN' ELSE f END), sum(CASE WHEN x > 690 THEN 'Infinity' ELSE f END) AS s, min(CASE WHEN x % 77 = 0 THEN '-Infinity' WHEN x % 5 = 0 THEN -0.0 ELSE 0 END::float8)::text AS m FROM ev GROUP BY k;
 SELECT v.view, count(*) AS states FROM tidemark_state.view v JOIN pg_attribute a ON a.attrelid = v.state_table AND a.attname ~ '^a\d' WHERE v.view::text IN ('a_shared', 'a_regr', 'a_int') GROUP BY 1 ORDER BY 1::text;
 SELECT applied();
-SELECT view, state, reason FROM tidemark_state.view WHERE state <> 'live' ORDER BY view::text;
+SELECT view, state, reason FROM tidemark.views WHERE state <> 'live' ORDER BY view::text;
 SELECT * FROM check_all(1e-9) WHERE differing <> 'a_float4'::regclass;
 SELECT k, sum, avg, "both", filtered FROM a_shared ORDER BY k;
 -- float4 within its own tolerance
@@ -127,8 +127,9 @@ CREATE MATERIALIZED VIEW u_tops WITH (tidemark.continuous) AS SELECT k, u_top3(x
 CREATE MATERIALIZED VIEW u_none WITH (tidemark.continuous) AS SELECT u_sum(x), u_sum0(x), u_pair(x), u_max(x), u_top3(n), u_extra8(x), u_var(x), u_lax(x) FROM ev WHERE false;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_no_combine(x) FROM ev;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_extra(x) FROM ev;
+CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_max(ROW(x, k)) FROM ev;
 SELECT feed('ev_stream', series(50, 2000), 7);
-SELECT view, state, reason FROM tidemark_state.view WHERE state <> 'live' ORDER BY view::text;
+SELECT view, state, reason FROM tidemark.views WHERE state <> 'live' ORDER BY view::text;
 SELECT * FROM check_all(1e-5);
 SELECT * FROM u_none;
 SELECT k, u_pair, u_max_extra, longest FROM u ORDER BY k;
@@ -138,7 +139,7 @@ BEGIN;
 CREATE MATERIALIZED VIEW redefined WITH (tidemark.continuous) AS SELECT u_longest(name) FROM ev;
 CREATE OR REPLACE AGGREGATE u_longest(text) (SFUNC = textcat, STYPE = text, COMBINEFUNC = textcat);
 SELECT tidemark.inject('ev_stream', series(2, 3000)) IS NOT NULL AS injected;
-SELECT state, reason, hint, sqlstate FROM tidemark_state.view WHERE view = 'redefined'::regclass;
+SELECT state, reason, hint, sqlstate FROM tidemark.views WHERE view = 'redefined'::regclass;
 ROLLBACK;
 
 -- wrong pairings: every aggregate with states and results of other types
@@ -176,6 +177,9 @@ SELECT tidemark.final('max(anyarray)', '{1,2}'::int[], NULL::int[]);
 SELECT tidemark.final('u_max_extra(anyelement)', 1, NULL::text);
 SELECT tidemark.final('u_max_extra(anyelement)', 1, NULL::int);
 SELECT tidemark.final('u_extra(anyelement)', 1::int8, NULL::text);
+CREATE FUNCTION typed(bigint, anyelement) RETURNS anyelement LANGUAGE sql IMMUTABLE AS $$ SELECT $2 $$;
+CREATE AGGREGATE u_typed(anyelement) (SFUNC = count_any, STYPE = bigint, COMBINEFUNC = int8pl, INITCOND = '0', FINALFUNC = typed, FINALFUNC_EXTRA);
+SELECT tidemark.final('u_typed(anyelement)', 1::bigint, NULL::int);
 SELECT tidemark.final('avg(int8)', 1::int8, NULL::numeric);
 SELECT tidemark.final('sum(int8)', NULL::tidemark.aggstate, NULL::text);
 SELECT tidemark.final('now'::regproc::regprocedure, 1, 1);
@@ -193,7 +197,7 @@ SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
 DROP TABLE ev;
 DROP FUNCTION check_view, check_all, feed, series, applied, try_all, pairings;
-DROP AGGREGATE u_sum(bigint), u_sum0(bigint), u_lax(bigint), u_pair(bigint), u_pair_raw(bigint), u_top3(anycompatible), u_max(anyelement), u_max_extra(anyelement),
+DROP AGGREGATE u_typed(anyelement), u_sum(bigint), u_sum0(bigint), u_lax(bigint), u_pair(bigint), u_pair_raw(bigint), u_top3(anycompatible), u_max(anyelement), u_max_extra(anyelement),
     u_extra(anyelement), u_extra8(bigint), u_var(VARIADIC bigint[]), u_no_combine(bigint), u_longest(text);
-DROP FUNCTION lax, lax_combine, pair_add, pair_combine, pair_final, top3_add, top3_combine, larger, same, shown, count_any, shown8, var_add, text_longer;
+DROP FUNCTION typed, lax, lax_combine, pair_add, pair_combine, pair_final, top3_add, top3_combine, larger, same, shown, count_any, shown8, var_add, text_longer;
 DROP TYPE pair, mood;

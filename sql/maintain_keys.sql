@@ -34,7 +34,7 @@ CREATE FUNCTION typed_message2(i int) RETURNS text LANGUAGE sql AS $$
         's', i % 3, 'o', i % 3, 'nm', 'n' || i % 2, 'ch', 'x', 'tq', (ARRAY['a & b', 'b & a'])[1 + i % 2], 'tv', (ARRAY['a b', 'b a'])[1 + i % 2])::text $$;
 SELECT feed('typed_stream', (SELECT array_agg(CASE WHEN i % 2 = 0 THEN typed_message(i) ELSE typed_message2(i) END ORDER BY i) FROM generate_series(1, 60) i), 7);
 SELECT count(*) AS rows FROM typed;
-SELECT view, state, reason FROM tidemark_state.view WHERE state <> 'live' ORDER BY view::text;
+SELECT view, state, reason FROM tidemark.views WHERE state <> 'live' ORDER BY view::text;
 SELECT * FROM check_all();
 SELECT feed('typed_stream', (SELECT array_agg(CASE WHEN i % 2 = 1 THEN typed_message(i) ELSE typed_message2(i) END ORDER BY i) FROM generate_series(61, 100) i), 1);
 SELECT * FROM check_all();

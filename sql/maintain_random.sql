@@ -67,7 +67,7 @@ BEGIN
             PERFORM tidemark.inject('ev_stream', (SELECT array_agg(random_message()) FROM generate_series(1, size)), partition => floor(random() * 2)::int);
             RETURN QUERY SELECT pg_get_viewdef(s.query_view), c.side, c.difference FROM tidemark_state.view s, check_view(s.view, 1e-9) c ORDER BY 1, 2, 3;
             IF FOUND OR EXISTS (SELECT FROM tidemark_state.view WHERE state <> 'live') THEN
-                RETURN QUERY SELECT pg_get_viewdef(query_view), state, to_jsonb(reason) FROM tidemark_state.view WHERE state <> 'live';
+                RETURN QUERY SELECT pg_get_viewdef(query_view), state, to_jsonb(reason) FROM tidemark.views WHERE state <> 'live';
                 RETURN;
             END IF;
             checked := checked + 6;

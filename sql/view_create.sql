@@ -125,7 +125,7 @@ SELECT * FROM check_all(1e-9);
 -- NO DATA: not populated, until REFRESH or resume
 CREATE MATERIALIZED VIEW later WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev GROUP BY k WITH NO DATA;
 SELECT * FROM later;
-SELECT state, populated, reason, hint FROM tidemark_state.view WHERE view = 'later'::regclass;
+SELECT state, progress, reason, hint FROM tidemark.views WHERE view = 'later'::regclass;
 SET tidemark.read_unpopulated = on;
 SELECT * FROM later;
 RESET tidemark.read_unpopulated;

@@ -167,7 +167,7 @@ CREATE OR REPLACE FUNCTION sch.felt(bigint) RETURNS sch.feeling LANGUAGE sql IMM
 ALTER TABLE sch.labels RENAME TO names;
 ALTER SCHEMA sch RENAME TO schema;
 SELECT feed('ev_stream', series(9, 140), 3);
-SELECT view, state, reason FROM tidemark_state.view WHERE state <> 'live';
+SELECT view, state, reason FROM tidemark.views WHERE state <> 'live';
 SELECT * FROM check_all();
 BEGIN;
 DROP FUNCTION schema.felt CASCADE;

@@ -58,6 +58,7 @@ CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT i, count(*) FROM
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT max(w) FROM other_stream;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT doc::text, count(doc) FROM other_stream GROUP BY p::text, doc::text, p;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT p ~= p AS same, count(*) FROM other_stream GROUP BY doc;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k::text::xid, count(*) FROM ev GROUP BY 1;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ROW(k, name) AS r, count(*) FROM ev GROUP BY ROW(k, name);
 SELECT refusal('SELECT count(*) FROM ev GROUP BY ' || string_agg('k + ' || i, ', ')) FROM generate_series(1, 33) i;
 
@@ -171,6 +172,10 @@ SELECT count(*) FROM tidemark_state.view;
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
+\set ECHO all
+-- without the extension
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT count(*) FROM ev;
+\set ECHO none
 DROP TABLE ev, dim, plain, unlogged, temporary, parent, child, parted CASCADE;
 DROP SEQUENCE seq;
 DROP FUNCTION check_view, check_all, feed, series, refusal, refusing;

@@ -5,7 +5,7 @@
 \i :oracle
 \set SHOW_CONTEXT never
 CREATE FUNCTION states() RETURNS TABLE (view text, state text, sqlstate text, reason text, hint text) LANGUAGE sql AS
-$$ SELECT view::text, state, sqlstate, reason, hint FROM tidemark_state.view ORDER BY view::text $$;
+$$ SELECT view::text, state, sqlstate, reason, hint FROM tidemark.views ORDER BY view::text $$;
 \set ECHO all
 CREATE MATERIALIZED VIEW good WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW bad_division WITH (tidemark.continuous) AS SELECT k, sum(100 / (x - 7)) FROM ev GROUP BY k;

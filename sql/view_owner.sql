@@ -10,8 +10,8 @@ CREATE ROLE regress_other;
 CREATE ROLE regress_reader;
 CREATE SCHEMA own AUTHORIZATION regress_owner;
 GRANT CREATE ON SCHEMA public TO regress_owner, regress_other;
-CREATE FUNCTION owners() RETURNS TABLE (view text, owners text, state text, reason text) LANGUAGE sql AS
-$$ SELECT v.view::text, (SELECT string_agg(c.relowner::regrole::text, ' ' ORDER BY c.relname = 's', c.oid) FROM pg_class c WHERE c.oid IN (v.view, v.query_view, v.state_table)), v.state, v.reason FROM tidemark_state.view v ORDER BY 1 $$;
+CREATE FUNCTION owners() RETURNS TABLE (view text, owners text, state text, reason text) LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT v.view::text, (SELECT string_agg(c.relowner::regrole::text, ' ' ORDER BY c.relname = 's', c.oid) FROM pg_class c WHERE c.oid IN (v.view, v.query_view, v.state_table)), v.state, (SELECT f.reason FROM tidemark_state.failure f WHERE f.relation = v.state_table) FROM tidemark_state.view v ORDER BY 1 $$;
 SET client_min_messages = notice;
 \set ECHO all
 SELECT feed('ev_stream', series(20), 20);

@@ -29,8 +29,6 @@ DECLARE
     kept text := format('SELECT * FROM %s', view);
     missing jsonb[];
     extra jsonb[];
-    candidate jsonb;
-    partner jsonb;
 BEGIN
     SELECT rtrim(pg_get_viewdef(v.query_view), ';') INTO STRICT batch
       FROM tidemark_state.view v WHERE v.view = check_view.view;
@@ -39,17 +37,17 @@ BEGIN
     missing := coalesce(missing, '{}');
     extra := coalesce(extra, '{}');
     IF tolerance > 0 THEN
-        FOREACH candidate IN ARRAY missing LOOP
-            FOREACH partner IN ARRAY extra LOOP
+        FOR m IN REVERSE cardinality(missing) .. 1 LOOP
+            FOR e IN 1 .. cardinality(extra) LOOP
                 IF NOT EXISTS (
-                    SELECT FROM jsonb_each(candidate) a JOIN jsonb_each(partner) b USING (key)
+                    SELECT FROM jsonb_each(missing[m]) a JOIN jsonb_each(extra[e]) b USING (key)
                      WHERE a.value <> b.value
                        AND (jsonb_typeof(a.value) <> 'number' OR jsonb_typeof(b.value) <> 'number'
                             OR abs(a.value::float8 - b.value::float8)
                                > tolerance * greatest(abs(a.value::float8), abs(b.value::float8), 1)))
                 THEN
-                    missing := array_remove(missing, candidate);
-                    extra := array_remove(extra, partner);
+                    missing := missing[: m - 1] || missing[m + 1 :];
+                    extra := extra[: e - 1] || extra[e + 1 :];
                     EXIT;
                 END IF;
             END LOOP;

@@ -163,6 +163,8 @@ tm_ingest_ddl_after(Node *stmt, const IngestDdl *ddl)
 	if (ddl->options == NULL || ddl->stream != stream)
 		return;
 	options = tm_stream_get_options(stream);
+	if (options->owner != ddl->options->owner)
+		tm_meta_stream_set_owner(stream, options->owner);
 	if (tm_meta_ingest_find(stream) != NULL)
 		check_under_ingest(ddl->options, options);
 	if (tm_meta_view_list(stream) != NIL)

@@ -59,6 +59,8 @@ extern void tm_meta_stream_find_tables(Oid stream, Oid *dead_letters, Oid *log);
 /* Make them if they are missing (owned by the stream's owner). */
 extern Oid	tm_meta_stream_ensure_dead_letters(Oid stream);
 extern Oid	tm_meta_stream_ensure_log(Oid stream);
+/* The stream has another owner: so have its tables. */
+extern void tm_meta_stream_set_owner(Oid stream, Oid owner);
 extern void tm_meta_stream_delete(Oid stream);
 
 /* ---- ingests (meta_ingest.c) ---- */

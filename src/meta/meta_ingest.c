@@ -21,7 +21,9 @@
 #include "meta/meta_internal.h"
 
 #define INGEST_COLUMNS \
-	"stream::oid, into_table::oid, workers, state, reason, hint, sqlstate, " \
+	"stream::oid, into_table::oid, workers, state, " \
+	"(SELECT f.reason FROM tidemark_state.failure f WHERE f.relation = stream), " \
+	"(SELECT f.hint FROM tidemark_state.failure f WHERE f.relation = stream), sqlstate, " \
 	"since, start_at, implicit, topic, cluster_id, system_identifier, database"
 
 static MetaIngest *
@@ -111,63 +113,63 @@ tm_meta_ingest_list(void)
 	return result;
 }
 
-/* Parameters $1 .. $14 of insert and update, in the order of INGEST_COLUMNS. */
+/* Parameters $1 .. $12 of insert and update. */
 static void
 fill_parameters(const MetaIngest *ingest, Datum *values, char *nulls)
 {
-	memset(nulls, ' ', 14);
+	memset(nulls, ' ', 12);
 	values[0] = ObjectIdGetDatum(ingest->stream);
 	values[1] = tm_meta_oid(ingest->into_table, &nulls[1]);
 	values[2] = Int32GetDatum(ingest->workers);
 	values[3] = CStringGetTextDatum(tm_meta_state_name(ingest->state));
-	values[4] = tm_meta_text(ingest->reason, &nulls[4]);
-	values[5] = tm_meta_text(ingest->hint, &nulls[5]);
-	values[6] = tm_meta_text(ingest->sqlstate, &nulls[6]);
-	values[7] = TimestampTzGetDatum(ingest->since);
-	values[8] = tm_meta_text(ingest->start_at, &nulls[8]);
-	values[9] = BoolGetDatum(ingest->implicit);
-	values[10] = CStringGetTextDatum(ingest->topic);
-	values[11] = tm_meta_text(ingest->cluster_id, &nulls[11]);
-	values[12] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[13] = ObjectIdGetDatum(MyDatabaseId);
+	values[4] = tm_meta_text(ingest->sqlstate, &nulls[4]);
+	values[5] = TimestampTzGetDatum(ingest->since);
+	values[6] = tm_meta_text(ingest->start_at, &nulls[6]);
+	values[7] = BoolGetDatum(ingest->implicit);
+	values[8] = CStringGetTextDatum(ingest->topic);
+	values[9] = tm_meta_text(ingest->cluster_id, &nulls[9]);
+	values[10] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[11] = ObjectIdGetDatum(MyDatabaseId);
 }
 
 #define INGEST_ARGTYPES \
-	{OIDOID, OIDOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, \
-	 TIMESTAMPTZOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, INT8OID, OIDOID}
+	{OIDOID, OIDOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, \
+	 BOOLOID, TEXTOID, TEXTOID, INT8OID, OIDOID}
 
 void
 tm_meta_ingest_insert(const MetaIngest *ingest)
 {
 	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.ingest (stream, into_table, workers, state, reason, hint, sqlstate, "
+		.sql = "INSERT INTO tidemark_state.ingest (stream, into_table, workers, state, sqlstate, "
 		"since, start_at, implicit, topic, cluster_id, system_identifier, database) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		.nargs = 14,
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		.nargs = 12,
 		.argtypes = INGEST_ARGTYPES
 	};
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[12];
+	char		nulls[12];
 
 	fill_parameters(ingest, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
+	tm_meta_failure_put(ingest->stream, ingest->reason, ingest->hint);
 }
 
 void
 tm_meta_ingest_update(const MetaIngest *ingest)
 {
 	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.ingest SET into_table = $2, workers = $3, state = $4, reason = $5, hint = $6, "
-		"sqlstate = $7, since = $8, start_at = $9, implicit = $10, topic = $11, cluster_id = $12, "
-		"system_identifier = $13, database = $14 WHERE stream = $1",
-		.nargs = 14,
+		.sql = "UPDATE tidemark_state.ingest SET into_table = $2, workers = $3, state = $4, "
+		"sqlstate = $5, since = $6, start_at = $7, implicit = $8, topic = $9, cluster_id = $10, "
+		"system_identifier = $11, database = $12 WHERE stream = $1",
+		.nargs = 12,
 		.argtypes = INGEST_ARGTYPES
 	};
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[12];
+	char		nulls[12];
 
 	fill_parameters(ingest, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
+	tm_meta_failure_put(ingest->stream, ingest->reason, ingest->hint);
 }
 
 /*
@@ -213,4 +215,5 @@ tm_meta_ingest_delete(Oid stream)
 	Datum		values[1] = {ObjectIdGetDatum(stream)};
 
 	tm_meta_statement_run(&statement, values, NULL);
+	tm_meta_failure_put(stream, NULL, NULL);
 }

@@ -59,6 +59,9 @@ extern Datum tm_meta_timestamp(TimestampTz time, char *null);
 extern Datum tm_meta_oid(Oid oid, char *null);
 extern Datum tm_meta_text_array(List *texts);
 
+/* Why an ingest or a view does not run; NULL = it does (meta_failure.c). */
+extern void tm_meta_failure_put(Oid relation, const char *reason, const char *hint);
+
 extern const char *tm_meta_state_name(MetaState state);
 extern MetaState tm_meta_state_parse(const char *name);
 

@@ -28,7 +28,9 @@ void
 tm_meta_stream_find_tables(Oid stream, Oid *dead_letters, Oid *log)
 {
 	static MetaStatement statement = {
-		.sql = "SELECT dead_letters::oid, log::oid FROM tidemark_state.stream WHERE stream = $1",
+		.sql = "SELECT (SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = dead_letters), "
+		"(SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid = log) "
+		"FROM tidemark_state.stream WHERE stream = $1",
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
@@ -59,17 +61,20 @@ relation_owner(Oid relid)
 
 /*
  * Make tidemark_state.<prefix><n> with these columns, owned by the stream's
- * owner, and note it in column of the stream's row.
+ * owner, and note it in column of the stream's row.  (Dead letters have no key:
+ * offsets may begin again when a topic is re-created.)
  */
 static Oid
 create_side_table(Oid stream, const char *prefix, const char *column,
-				  const char *definition, const char *comment)
+				  const char *definition, const char *index, const char *comment)
 {
 	char	   *name = psprintf("%s%d", prefix, tm_meta_new_object_number());
 	Oid			relid;
 
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.%s (%s)",
 							 name, definition));
+	if (index != NULL)
+		tm_meta_execute(psprintf(index, name));
 	tm_meta_execute(psprintf("COMMENT ON TABLE tidemark_state.%s IS %s", name,
 							 quote_literal_cstr(psprintf(comment,
 														 get_rel_name(stream)))));
@@ -107,7 +112,8 @@ tm_meta_stream_ensure_dead_letters(Oid stream)
 							 "topic text NOT NULL, partition integer NOT NULL, kafka_offset bigint NOT NULL, "
 							 "kafka_timestamp timestamptz, watermark timestamptz, key bytea, value bytea, headers jsonb, "
 							 "stage text NOT NULL, sqlstate text NOT NULL, message text NOT NULL, "
-							 "recorded_at timestamptz NOT NULL, PRIMARY KEY (partition, kafka_offset, stage)",
+							 "recorded_at timestamptz NOT NULL",
+							 "CREATE INDEX ON tidemark_state.%s (partition, kafka_offset)",
 							 "dead letters of stream %s");
 }
 
@@ -128,7 +134,21 @@ tm_meta_stream_ensure_log(Oid stream)
 							 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
 							 "kafka_timestamp timestamptz, key bytea, value bytea, headers jsonb, "
 							 "PRIMARY KEY (partition, kafka_offset)",
+							 NULL,
 							 "kept messages of manual stream %s");
+}
+
+void
+tm_meta_stream_set_owner(Oid stream, Oid owner)
+{
+	Oid			tables[2];
+
+	tm_meta_stream_find_tables(stream, &tables[0], &tables[1]);
+	for (int i = 0; i < 2; i++)
+		if (OidIsValid(tables[i]))
+			tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s OWNER TO %s",
+									 quote_identifier(get_rel_name(tables[i])),
+									 quote_identifier(GetUserNameFromId(owner, false))));
 }
 
 void

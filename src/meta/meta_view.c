@@ -35,17 +35,18 @@
 #include "meta/meta_internal.h"
 
 #define VIEW_COLUMNS \
-	"state_table::oid, view::oid, query_view::oid, source::oid, state, populated, own_offsets, reason, " \
-	"hint, sqlstate, since, start_at, options, settings, stamps, system_identifier, database"
-#define VIEW_NCOLUMNS 17
+	"state_table::oid, view::oid, query_view::oid, source::oid, state, populated, own_offsets, " \
+	"(SELECT f.reason FROM tidemark_state.failure f WHERE f.relation = state_table), " \
+	"(SELECT f.hint FROM tidemark_state.failure f WHERE f.relation = state_table), sqlstate, since, start_at, options, settings, stamps, system_identifier, database"
+#define VIEW_NPARAMS 15
 
 /* Attribute numbers of tidemark_state.view as the install script makes it. */
 #define ANUM_VIEW_STATE_TABLE 1
 #define ANUM_VIEW_VIEW 2
 #define ANUM_VIEW_SOURCE 4
 #define ANUM_VIEW_POPULATED 6
-#define ANUM_VIEW_SYSTEM_IDENTIFIER 16
-#define ANUM_VIEW_DATABASE 17
+#define ANUM_VIEW_SYSTEM_IDENTIFIER 14
+#define ANUM_VIEW_DATABASE 15
 
 static MetaView *
 read_view(uint64 row)
@@ -158,13 +159,12 @@ tm_meta_view_list(Oid source)
 
 #define VIEW_ARGTYPES \
 	{OIDOID, OIDOID, OIDOID, OIDOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID, \
-	 TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, \
-	 TEXTARRAYOID, INT8OID, OIDOID}
+	 TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID, OIDOID}
 
 static void
 fill_parameters(const MetaView *view, Datum *values, char *nulls)
 {
-	memset(nulls, ' ', VIEW_NCOLUMNS);
+	memset(nulls, ' ', VIEW_NPARAMS);
 	values[0] = ObjectIdGetDatum(view->state_table);
 	values[1] = ObjectIdGetDatum(view->view);
 	values[2] = ObjectIdGetDatum(view->query_view);
@@ -172,16 +172,14 @@ fill_parameters(const MetaView *view, Datum *values, char *nulls)
 	values[4] = CStringGetTextDatum(tm_meta_state_name(view->state));
 	values[5] = BoolGetDatum(view->populated);
 	values[6] = BoolGetDatum(view->own_offsets);
-	values[7] = tm_meta_text(view->reason, &nulls[7]);
-	values[8] = tm_meta_text(view->hint, &nulls[8]);
-	values[9] = tm_meta_text(view->sqlstate, &nulls[9]);
-	values[10] = TimestampTzGetDatum(view->since);
-	values[11] = tm_meta_text(view->start_at, &nulls[11]);
-	values[12] = tm_meta_text_array(view->options);
-	values[13] = tm_meta_text_array(view->settings);
-	values[14] = tm_meta_text_array(view->stamps);
-	values[15] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[16] = ObjectIdGetDatum(MyDatabaseId);
+	values[7] = tm_meta_text(view->sqlstate, &nulls[7]);
+	values[8] = TimestampTzGetDatum(view->since);
+	values[9] = tm_meta_text(view->start_at, &nulls[9]);
+	values[10] = tm_meta_text_array(view->options);
+	values[11] = tm_meta_text_array(view->settings);
+	values[12] = tm_meta_text_array(view->stamps);
+	values[13] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[14] = ObjectIdGetDatum(MyDatabaseId);
 }
 
 /* Make every backend rebuild its set of sources and states. */
@@ -195,10 +193,10 @@ void
 tm_meta_view_insert(const MetaView *view)
 {
 	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.view (state_table, view, query_view, source, state, populated, own_offsets, reason, "
-		"hint, sqlstate, since, start_at, options, settings, stamps, system_identifier, database) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-		.nargs = VIEW_NCOLUMNS,
+		.sql = "INSERT INTO tidemark_state.view (state_table, view, query_view, source, state, populated, own_offsets, "
+		"sqlstate, since, start_at, options, settings, stamps, system_identifier, database) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+		.nargs = VIEW_NPARAMS,
 		.argtypes = VIEW_ARGTYPES
 	};
 	static MetaStatement stats = {
@@ -206,12 +204,13 @@ tm_meta_view_insert(const MetaView *view)
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
-	Datum		values[VIEW_NCOLUMNS];
-	char		nulls[VIEW_NCOLUMNS];
+	Datum		values[VIEW_NPARAMS];
+	char		nulls[VIEW_NPARAMS];
 
 	fill_parameters(view, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
 	tm_meta_statement_run(&stats, values, NULL);
+	tm_meta_failure_put(view->state_table, view->reason, view->hint);
 	invalidate_views();
 }
 
@@ -220,16 +219,17 @@ tm_meta_view_update(const MetaView *view)
 {
 	static MetaStatement statement = {
 		.sql = "UPDATE tidemark_state.view SET view = $2, query_view = $3, source = $4, state = $5, populated = $6, "
-		"own_offsets = $7, reason = $8, hint = $9, sqlstate = $10, since = $11, start_at = $12, options = $13, "
-		"settings = $14, stamps = $15, system_identifier = $16, database = $17 WHERE state_table = $1",
-		.nargs = VIEW_NCOLUMNS,
+		"own_offsets = $7, sqlstate = $8, since = $9, start_at = $10, options = $11, "
+		"settings = $12, stamps = $13, system_identifier = $14, database = $15 WHERE state_table = $1",
+		.nargs = VIEW_NPARAMS,
 		.argtypes = VIEW_ARGTYPES
 	};
-	Datum		values[VIEW_NCOLUMNS];
-	char		nulls[VIEW_NCOLUMNS];
+	Datum		values[VIEW_NPARAMS];
+	char		nulls[VIEW_NPARAMS];
 
 	fill_parameters(view, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
+	tm_meta_failure_put(view->state_table, view->reason, view->hint);
 	invalidate_views();
 }
 
@@ -245,6 +245,7 @@ tm_meta_view_delete(Oid state_table)
 
 	for (int i = 0; i < (int) lengthof(statements); i++)
 		tm_meta_statement_run(&statements[i], values, NULL);
+	tm_meta_failure_put(state_table, NULL, NULL);
 	invalidate_views();
 }
 

@@ -13,8 +13,6 @@ CREATE TABLE tidemark_state.ingest (
     into_table        regclass UNIQUE,
     workers           integer NOT NULL,
     state             text NOT NULL CHECK (state IN ('running', 'paused', 'failed')),
-    reason            text,
-    hint              text,
     sqlstate          text,
     since             timestamptz NOT NULL,
     start_at          text,
@@ -63,8 +61,6 @@ CREATE TABLE tidemark_state.view (
     state             text NOT NULL CHECK (state IN ('backfilling', 'live', 'paused', 'failed')),
     populated         boolean NOT NULL,
     own_offsets       boolean NOT NULL,
-    reason            text,
-    hint              text,
     sqlstate          text,
     since             timestamptz NOT NULL,
     start_at          text,
@@ -96,6 +92,16 @@ CREATE TABLE tidemark_state.view_stats (
 COMMENT ON TABLE tidemark_state.view_stats IS 'counters of a continuous view; change in the transaction of each batch';
 
 GRANT SELECT ON ALL TABLES IN SCHEMA tidemark_state TO PUBLIC;
+
+-- The words of an error may quote message content, so they are not for PUBLIC
+-- (tidemark.ingests and tidemark.views show them to those who may read the
+-- relation), and not dumped.
+CREATE TABLE tidemark_state.failure (
+    relation regclass PRIMARY KEY,
+    reason   text NOT NULL,
+    hint     text
+);
+COMMENT ON TABLE tidemark_state.failure IS 'why an ingest (by stream) or a continuous view (by state table) does not run, in words';
 
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.ingest', '');

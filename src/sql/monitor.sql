@@ -155,10 +155,12 @@ WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status()),
      trouble AS MATERIALIZED (SELECT * FROM tidemark_state.ingest_trouble)
 SELECT i.stream, i.into_table,
        CASE WHEN r.restored THEN 'paused' WHEN t.stream IS NOT NULL THEN 'retrying' ELSE i.state END AS state,
-       CASE WHEN r.restored THEN 'restored' WHEN t.stream IS NOT NULL THEN t.reason ELSE i.reason END AS reason,
+       CASE WHEN r.restored THEN 'restored' WHEN t.stream IS NOT NULL THEN t.reason
+            ELSE (SELECT e.reason FROM tidemark_state.failure e WHERE e.relation = i.stream) END AS reason,
        CASE WHEN r.restored THEN
                 pg_catalog.format('Use SELECT tidemark.resume(%L) to continue at the restored offsets.', i.stream::text)
-            WHEN t.stream IS NOT NULL THEN t.hint ELSE i.hint END AS hint,
+            WHEN t.stream IS NOT NULL THEN t.hint
+            ELSE (SELECT e.hint FROM tidemark_state.failure e WHERE e.relation = i.stream) END AS hint,
        CASE WHEN r.restored THEN NULL WHEN t.stream IS NOT NULL THEN t.sqlstate ELSE i.sqlstate END AS sqlstate,
        CASE WHEN NOT r.restored AND t.stream IS NOT NULL THEN t.since ELSE i.since END AS since,
        i.workers,
@@ -241,11 +243,11 @@ SELECT v.view, v.source,
        CASE WHEN f.restored THEN 'paused' ELSE v.state END AS state,
        CASE WHEN f.restored THEN 'restored'
             WHEN w.sqlstate IS NOT NULL THEN coalesce(w.message, 'its backfill has failed and is tried again')
-            ELSE v.reason END AS reason,
+            ELSE (SELECT e.reason FROM tidemark_state.failure e WHERE e.relation = v.state_table) END AS reason,
        CASE WHEN f.restored THEN
                 pg_catalog.format('Use SELECT tidemark.resume(%L) to continue at the restored offsets.', i.stream::text)
             WHEN w.sqlstate IS NOT NULL THEN w.hint
-            ELSE v.hint END AS hint,
+            ELSE (SELECT e.hint FROM tidemark_state.failure e WHERE e.relation = v.state_table) END AS hint,
        CASE WHEN f.restored THEN NULL ELSE coalesce(w.sqlstate, v.sqlstate) END AS sqlstate,
        CASE WHEN NOT f.restored AND w.sqlstate IS NOT NULL THEN w.trouble_since ELSE v.since END AS since,
        CASE WHEN v.state = 'live' THEN 1

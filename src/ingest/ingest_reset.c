@@ -42,6 +42,8 @@ reset_partition(MetaIngest *ingest, MetaPartition *p, const StreamPartition *now
 	int64		expected = p->next_offset;
 	bool		is_void = offsets_are_void(ingest, p, now);
 
+	if (target > now->end)
+		tm_ingest_throw_beyond_end(p->partition, target, now->end);
 	if (target == expected && !is_void)
 		return;
 	if (target < expected && !is_void)
@@ -67,7 +69,7 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 {
 	Oid			stream = PG_GETARG_OID(0);
 	char	   *start_at = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	StreamOptions *options = tm_stream_get_options(stream);
+	StreamOptions *options;
 	KafkaConsumer *consumer = NULL;
 	MetaIngest *ingest;
 	MetaPartition *partitions;
@@ -76,10 +78,12 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 	int			npartitions;
 	int			nexisting;
 
+	options = tm_stream_get_options(stream);
 	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
 	tm_stream_check_start(start_at);
 	LockRelationOid(stream, ShareRowExclusiveLock);
+	options = tm_stream_get_options(stream);	/* as it is under the lock */
 	ingest = tm_meta_ingest_find(stream);
 	if (ingest == NULL || ingest->state == META_RUNNING)
 		ereport(ERROR,

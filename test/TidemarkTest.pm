@@ -40,12 +40,12 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node wait_until fault skip_without_faults
-  skip_without_kafka skip_without_java brokers new_topic kafka produce_lines
-  start_own_broker own_broker);
+our @EXPORT = qw(new_node wait_until fault wait_for_fault skip_without_faults
+  skip_without_kafka skip_without_java brokers new_topic kafka kafka_begin
+  kafka_end produce_lines start_own_broker own_broker own_broker_pid);
 
 my $kafka_folder = abs_path(dirname(__FILE__)) . '/kafka';
-my ($helper_pid, $to_helper, $from_helper);
+my ($helper_pid, $to_helper, $from_helper, $asked);
 my %own;    # KAFKA_DIR and KAFKA_PORT of the test's own broker
 my $own_brokers;
 
@@ -109,6 +109,21 @@ sub fault
 	return;
 }
 
+=head2 wait_for_fault(node, point)
+
+Wait until a process waits at the point; returns its pid.
+
+=cut
+
+sub wait_for_fault
+{
+	my ($node, $point) = @_;
+	my $from = "FROM pg_stat_activity WHERE query = 'waiting at fault point \"$point\"'";
+
+	wait_until($node, "SELECT count(*) > 0 $from");
+	return $node->safe_psql('postgres', "SELECT min(pid) $from");
+}
+
 =head2 skip_without_faults(node)
 
 Skip the test when the library was built without C<make FAULTS=1>.
@@ -154,11 +169,18 @@ sub brokers
 =head2 kafka(arguments of kafka_helper.py ..., \'standard input')
 
 Run one command in a helper process that stays, at the brokers in use; returns
-what it printed.  $ENV{KAFKA_PROPS} gives more client properties.
+what it printed.  $ENV{KAFKA_PROPS} gives more client properties.  Between
+kafka_begin(same arguments) and kafka_end() the command runs beside the test.
 
 =cut
 
 sub kafka
+{
+	kafka_begin(@_);
+	return kafka_end();
+}
+
+sub kafka_begin
 {
 	my @args  = @_;
 	my $stdin = ref $args[-1] ? ${ pop @args } : '';
@@ -174,10 +196,16 @@ sub kafka
 			brokers => brokers(),
 			props   => $ENV{KAFKA_PROPS} }), "\n";
 	$to_helper->flush;
+	$asked = "kafka @args";
+	return;
+}
+
+sub kafka_end
+{
 	my $line = <$from_helper>;
-	die "kafka @args: the helper ended" unless defined $line;
+	die "$asked: the helper ended" unless defined $line;
 	my $answer = decode_json($line);
-	die "kafka @args: $answer->{out}" unless $answer->{ok};
+	die "$asked: $answer->{out}" unless $answer->{ok};
 	return $answer->{out};
 }
 
@@ -211,7 +239,7 @@ sub produce_lines
 	return kafka('produce', $topic, \join("\n", @lines, ''));
 }
 
-=head2 start_own_broker(nodes = 1), own_broker('stop' | 'kill' | 'start', node = 1)
+=head2 start_own_broker(nodes = 1), own_broker('stop' | 'kill' | 'start', node = 1), own_broker_pid(node = 1)
 
 A broker that only this test uses, on ports and in a folder of its own, and
 gone with the test; brokers(), kafka() and the rest then mean this one.  Begin
@@ -246,6 +274,15 @@ sub own_broker
 
 	kafka_sh($what, $node || 1);
 	return;
+}
+
+sub own_broker_pid
+{
+	my ($node) = @_;
+	my $pid = slurp_file("$own{KAFKA_DIR}/node" . ($node || 1) . '/pid');
+
+	chomp $pid;
+	return $pid;
 }
 
 END

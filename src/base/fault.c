@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -82,6 +83,10 @@ find_point(const char *name)
 static void
 wait_for_release(const char *name)
 {
+	char		activity[96];
+
+	snprintf(activity, sizeof(activity), "waiting at fault point \"%s\"", name);
+	pgstat_report_activity(STATE_RUNNING, activity);
 	while (find_point(name) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -94,6 +99,7 @@ wait_for_release(const char *name)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 	}
+	pgstat_report_activity(STATE_RUNNING, "");
 }
 
 void

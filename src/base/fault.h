@@ -15,7 +15,8 @@
  *		kill	SIGKILL to the process itself
  *		panic	a PANIC
  *		wait	wait until the setting (re-read at SIGHUP) no longer names
- *				the point; visible as wait event in pg_stat_activity
+ *				the point; pg_stat_activity.query says `waiting at fault point
+ *				"POINT"`
  * and n (default 1) is the visit of the point, counted per process, at which
  * the action happens.  Points are named after the phases of a batch.
  */

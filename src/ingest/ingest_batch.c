@@ -86,13 +86,21 @@ typedef struct BatchRun
 MetaIngest *
 tm_ingest_lock(Oid stream, LOCKMODE mode)
 {
-	MetaIngest *ingest;
+	Oid			locked = InvalidOid;
 
 	LockRelationOid(stream, mode);
-	ingest = tm_meta_ingest_find(stream);
-	if (ingest != NULL && OidIsValid(ingest->into_table))
-		LockRelationOid(ingest->into_table, RowExclusiveLock);
-	return ingest;
+	for (;;)
+	{
+		MetaIngest *ingest = tm_meta_ingest_find(stream);
+
+		/* the table may have been dropped while we waited for its lock */
+		if (ingest == NULL || ingest->into_table == locked)
+			return ingest;
+		locked = ingest->into_table;
+		if (!OidIsValid(locked))
+			return ingest;
+		LockRelationOid(locked, RowExclusiveLock);
+	}
 }
 
 static List *

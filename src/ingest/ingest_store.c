@@ -52,6 +52,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/fault.h"
 #include "ingest/ingest_store_internal.h"
 
 /* Limits over all buffers, those of COPY. */
@@ -196,6 +197,7 @@ write_buffer(StoreRun *run, StoreBuffer *buffer)
 	table_multi_insert(buffer->rri->ri_RelationDesc, buffer->slots,
 					   buffer->nused, run->cid, 0, buffer->bistate);
 	MemoryContextSwitchTo(oldcxt);
+	TM_FAULT("storing");
 
 	for (int i = 0; i < buffer->nused; i++)
 	{

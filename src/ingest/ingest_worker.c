@@ -190,6 +190,7 @@ start_reading(IngestWorker *worker)
 	worker->has_unpopulated = true;
 	commit();
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
+	TM_FAULT("assigned");
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
 	worker->next_save = 0;
 	worker->idle = true;

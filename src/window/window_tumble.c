@@ -72,9 +72,9 @@ wall_clock_at(Timestamp instant, const pg_tz *timezone)
 	pg_time_t	seconds = floor_div(instant, USECS_PER_SEC) + EPOCH_SHIFT;
 	struct pg_tm *tm = pg_localtime(&seconds, timezone);
 
-	if (tm == NULL)
-		REPORT_OUT_OF_RANGE();
-	return instant + tm->tm_gmtoff * USECS_PER_SEC;
+	if (tm != NULL)
+		return instant + tm->tm_gmtoff * USECS_PER_SEC;
+	REPORT_OUT_OF_RANGE();
 }
 
 /*

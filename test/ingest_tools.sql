@@ -17,7 +17,7 @@ DECLARE
 BEGIN
     EXECUTE statement;
     RETURN 'accepted';
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN QUERY_CANCELED OR OTHERS THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
         detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     RETURN state || ': ' || message || coalesce(E'\nDETAIL:  ' || nullif(detail, ''), '')

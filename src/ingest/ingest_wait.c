@@ -93,8 +93,8 @@ cannot_succeed(const char *kind, Oid relid, MetaState state, const char *reason)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("%s \"%s\" is %s", kind, get_rel_name(relid),
-					state == META_PAUSED ? "paused" : "failed"),
+			 errmsg("%s \"%s\" %s", kind, get_rel_name(relid),
+					state == META_PAUSED ? "is paused" : "has failed"),
 			 reason ? errdetail("Reason: %s.", reason) : 0));
 }
 
@@ -209,7 +209,7 @@ tm_wait_for(PG_FUNCTION_ARGS)
 {
 	WaitTarget	target;
 	int32		partition = PG_GETARG_INT32(1);
-	int64		offset = PG_GETARG_INT64(2) + 1;
+	int64		offset = PG_GETARG_INT64(2);
 	MetaPartition *all;
 	int			nall;
 	bool		known = false;
@@ -222,6 +222,8 @@ tm_wait_for(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream \"%s\" has no partition %d", get_rel_name(target.stream), partition)));
+	if (offset < PG_INT64_MAX)
+		offset++;				/* what next_offset is behind the message */
 	target.npartitions = 1;
 	target.partitions = &partition;
 	target.offsets = &offset;

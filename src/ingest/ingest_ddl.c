@@ -29,6 +29,13 @@
 
 PG_FUNCTION_INFO_V1(tm_on_drop);
 
+/* The name of a stream's column is its field, unless an option gives another. */
+static bool
+renames_column(Node *stmt)
+{
+	return IsA(stmt, RenameStmt) && ((RenameStmt *) stmt)->renameType == OBJECT_COLUMN;
+}
+
 /* The stream that a statement creates or alters. */
 static Oid
 statement_stream(Node *stmt)
@@ -42,6 +49,8 @@ statement_stream(Node *stmt)
 		rel = ((CreateForeignTableStmt *) stmt)->base.relation;
 	else if (IsA(stmt, AlterTableStmt))
 		rel = ((AlterTableStmt *) stmt)->relation;
+	else if (renames_column(stmt))
+		rel = ((RenameStmt *) stmt)->relation;
 	if (rel == NULL)
 		return InvalidOid;
 	relid = RangeVarGetRelid(rel, NoLock, true);
@@ -79,7 +88,7 @@ tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl)
 	ddl->options = NULL;
 	if (IsA(stmt, DropStmt))
 		check_drop_table((DropStmt *) stmt);
-	if (!IsA(stmt, AlterTableStmt))
+	if (!IsA(stmt, AlterTableStmt) && !renames_column(stmt))
 		return;
 	ddl->stream = statement_stream(stmt);
 	if (OidIsValid(ddl->stream))

@@ -121,6 +121,8 @@ extern void tm_ingest_view_set_failed(MetaView *view, int sqlstate, const char *
  */
 extern void tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 									  KafkaConsumer *consumer);
+/* A start_at that names an offset which is not in the log yet: 22023. */
+extern void tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end) pg_attribute_noreturn();
 /*
  * Is the topic still the one that was read?  Throws 55000 otherwise.
  */
@@ -149,6 +151,9 @@ extern bool tm_ingest_promote_views(Oid stream);
 
 /* ---- ingest_wait.c ---- */
 
+/* What a wait says when another session has dropped the view meanwhile. */
+extern void tm_ingest_throw_view_dropped(void) pg_attribute_noreturn();
+
 /*
  * REFRESH: wait until the view is live and has reached the end offsets of now.
  * Throws when it cannot get there.
@@ -168,6 +173,9 @@ extern void tm_ingest_view_detach(MetaView *view);
 extern void tm_ingest_view_resume(MetaView *view);
 
 /* ---- ingest_control.c ---- */
+
+/* Throw 42P01 when there is no such relation (any more). */
+extern void tm_ingest_require_relation(Oid relid);
 
 /* Start an ingest; checks are the caller's. */
 extern MetaIngest *tm_ingest_create(Oid stream, Oid into_table, int workers,

@@ -53,7 +53,8 @@ UPDATE v SET k = 2;
 UPDATE v SET n = 2;
 DELETE FROM v;
 DELETE FROM simple WHERE k = 1;
-MERGE INTO v USING (VALUES (1)) AS s(k) ON v.k = s.k WHEN MATCHED THEN DELETE;
+-- before 17 PostgreSQL itself refuses MERGE on any view, in other words
+DO $$ BEGIN MERGE INTO v USING (VALUES (1)) AS s(k) ON v.k = s.k WHEN MATCHED THEN DELETE; EXCEPTION WHEN object_not_in_prerequisite_state OR feature_not_supported THEN RAISE NOTICE 'refused'; END $$;
 COPY v FROM '/dev/null';
 TRUNCATE v;
 INSERT INTO :s VALUES (1, 1);

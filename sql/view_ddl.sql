@@ -24,7 +24,7 @@ SELECT * FROM "other Schema"."V""w";
 SELECT * FROM objects();
 \d
 -- the definition is the user's own query
-SELECT pg_get_viewdef(query_view) FROM tidemark_state.view WHERE view = 'v'::regclass;
+SELECT regexp_replace(pg_get_viewdef(query_view), '\mev\.', '', 'g') AS definition FROM tidemark_state.view WHERE view = 'v'::regclass;
 
 -- rename: view, columns; the definition follows
 ALTER MATERIALIZED VIEW v RENAME TO w;
@@ -38,7 +38,7 @@ ALTER VIEW w RENAME COLUMN m TO k;
 ALTER MATERIALIZED VIEW IF EXISTS nothing RENAME TO x;
 ALTER MATERIALIZED VIEW nothing RENAME TO x;
 ALTER VIEW w RENAME COLUMN k TO key;
-SELECT pg_get_viewdef(query_view) FROM tidemark_state.view WHERE view = 'w'::regclass;
+SELECT regexp_replace(pg_get_viewdef(query_view), '\mev\.', '', 'g') AS definition FROM tidemark_state.view WHERE view = 'w'::regclass;
 SELECT feed('ev_stream', series(5, 100), 2);
 SELECT * FROM check_all();
 -- index by the new name of a key, on the state table
@@ -64,7 +64,7 @@ REINDEX TABLE w;
 
 -- columns of the source
 ALTER TABLE ev RENAME COLUMN x TO x_new;
-SELECT pg_get_viewdef(query_view) FROM tidemark_state.view WHERE view = 'w'::regclass;
+SELECT regexp_replace(pg_get_viewdef(query_view), '\mev\.', '', 'g') AS definition FROM tidemark_state.view WHERE view = 'w'::regclass;
 ALTER FOREIGN TABLE ev_stream RENAME COLUMN x TO x_new;
 ALTER FOREIGN TABLE ev_stream ALTER COLUMN x_new OPTIONS (field 'x');
 ALTER TABLE ev RENAME TO events;

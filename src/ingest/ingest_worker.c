@@ -61,6 +61,7 @@ typedef struct IngestWorker
 	int			npartitions;
 	int32	   *partitions;
 	int64	   *saved_end;		/* end offsets in the catalog, by partition */
+	int64	   *saved_next;		/* and positions */
 	int64		next_check;		/* monotonic us: look for new partitions */
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
@@ -174,6 +175,7 @@ start_reading(IngestWorker *worker)
 	mine = palloc(sizeof(MetaPartition) * Max(nall, 1));
 	worker->partitions = palloc(sizeof(int32) * Max(nall, 1));
 	worker->saved_end = palloc(sizeof(int64) * Max(nall, 1));
+	worker->saved_next = palloc(sizeof(int64) * Max(nall, 1));
 	offsets = palloc(sizeof(int64) * Max(nall, 1));
 	worker->npartitions = 0;
 	for (int i = 0; i < nall; i++)
@@ -182,6 +184,7 @@ start_reading(IngestWorker *worker)
 			mine[worker->npartitions] = all[i];
 			worker->partitions[worker->npartitions] = all[i].partition;
 			worker->saved_end[worker->npartitions] = all[i].end_offset;
+			worker->saved_next[worker->npartitions] = all[i].next_offset;
 			offsets[worker->npartitions++] = all[i].next_offset;
 		}
 	tm_ingest_offsets_check(ingest, worker->options, worker->consumer, worker->npartitions, mine);
@@ -389,14 +392,38 @@ log_batch(const IngestBatch *batch)
 						batch->phase_us[WORKER_PHASE_COMMIT] / 1000.0)));
 }
 
-/* Is there a reason to save positions although no message came? */
+/*
+ * Is there a reason to save positions although no message came?  Another end
+ * offset, or control records behind the last message.
+ */
 static bool
 positions_moved(IngestWorker *worker, const IngestPosition *positions)
 {
 	for (int i = 0; i < worker->npartitions; i++)
-		if (positions[i].end != KAFKA_OFFSET_NONE && positions[i].end != worker->saved_end[i])
+		if ((positions[i].end != KAFKA_OFFSET_NONE && positions[i].end != worker->saved_end[i]) ||
+			(positions[i].at_end && positions[i].position > worker->saved_next[i]))
 			return true;
 	return false;
+}
+
+/* What the catalog has after a batch. */
+static void
+note_saved(IngestWorker *worker, const IngestBatch *batch)
+{
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		const IngestPosition *position = &batch->positions[i];
+
+		worker->saved_end[i] = position->end;
+		if (position->at_end)
+			worker->saved_next[i] = position->position;
+		for (int m = batch->nmessages - 1; !position->at_end && m >= 0; m--)
+			if (batch->messages[m].partition == position->partition)
+			{
+				worker->saved_next[i] = batch->messages[m].offset + 1;
+				break;
+			}
+	}
 }
 
 static void
@@ -430,8 +457,7 @@ work_batch(IngestWorker *worker)
 	{
 		TM_FAULT("polled");
 		outcome = apply_twice(worker, &batch);
-		for (int i = 0; i < worker->npartitions; i++)
-			worker->saved_end[i] = positions[i].end;
+		note_saved(worker, &batch);
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{

@@ -283,6 +283,7 @@ static bool
 work_batch(BackfillWorker *worker)
 {
 	MetaView   *view;
+	int			locked;
 
 	gather(worker, 0);
 	begin();
@@ -293,7 +294,7 @@ work_batch(BackfillWorker *worker)
 		return false;
 	}
 	LockRelationOid(view->source, RowExclusiveLock);
-	(void) tm_meta_view_partition_list(view->state_table, &(int) {0}, true);
+	(void) tm_meta_view_partition_list(view->state_table, &locked, true);
 	TM_FAULT("backfill");
 	apply_gathered(worker, view);
 	TM_FAULT("backfilled");

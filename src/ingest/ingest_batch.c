@@ -136,7 +136,7 @@ list_partitions(const IngestBatch *batch, int *count)
 	for (int i = 0; i < batch->nmessages + batch->npositions; i++)
 	{
 		int32		partition = i < batch->nmessages ? batch->messages[i].partition :
-			batch->positions[i - batch->nmessages].partition;
+		batch->positions[i - batch->nmessages].partition;
 		bool		known = false;
 
 		/* runs of one partition are the rule */
@@ -451,7 +451,7 @@ maintain_batch(BatchRun *run)
 	while (a != NULL || b != NULL)
 	{
 		bool		take_a = b == NULL ||
-			(a != NULL && ((MetaView *) lfirst(a))->state_table < ((MetaView *) lfirst(b))->state_table);
+		(a != NULL && ((MetaView *) lfirst(a))->state_table < ((MetaView *) lfirst(b))->state_table);
 
 		if (take_a)
 		{

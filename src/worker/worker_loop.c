@@ -21,7 +21,7 @@
 #include "base/settings.h"
 #include "worker/worker_internal.h"
 
-volatile sig_atomic_t tm_worker_stop_requested = false;
+volatile	sig_atomic_t tm_worker_stop_requested = false;
 
 /*
  * die() alone would end an idle process with a FATAL in the log at every

@@ -24,7 +24,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -86,22 +85,6 @@ on_syscache(Datum arg, int cacheid, uint32 hashvalue)
 	definition_changed = true;
 }
 
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-}
-
 /* Is this partition the work of this worker? */
 static bool
 owns_partition(const MetaIngest *ingest, int index, int32 partition)
@@ -128,7 +111,7 @@ open_consumer(IngestWorker *worker)
 
 	MemoryContextReset(worker->cxt);
 	definition_changed = false;
-	begin();
+	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
 	wanted = is_wanted(worker, ingest);
 	if (wanted)
@@ -139,7 +122,7 @@ open_consumer(IngestWorker *worker)
 												   true, worker->cxt);
 		MemoryContextSwitchTo(before);
 	}
-	commit();
+	tm_worker_commit();
 	if (wanted)
 		(void) tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS);
 	return wanted;
@@ -161,11 +144,11 @@ start_reading(IngestWorker *worker)
 
 	if (!open_consumer(worker))
 		return false;
-	begin();
+	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
 	if (!is_wanted(worker, ingest))
 	{
-		commit();
+		tm_worker_commit();
 		return false;
 	}
 	before = MemoryContextSwitchTo(worker->cxt);
@@ -191,7 +174,7 @@ start_reading(IngestWorker *worker)
 	MemoryContextSwitchTo(before);
 	tm_ingest_set_view_targets(worker->stream);
 	worker->has_unpopulated = true;
-	commit();
+	tm_worker_commit();
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
@@ -310,11 +293,11 @@ apply(IngestWorker *worker, IngestBatch *batch, bool careful)
 
 	batch->careful = careful;
 	batch->workers = worker->workers;
-	begin();
+	tm_worker_begin();
 	outcome = tm_ingest_batch_apply(worker->stream, batch);
 	started = tm_clock_monotonic_us();
 	TM_FAULT("commit");
-	commit();
+	tm_worker_commit();
 	TM_FAULT("committed");
 	batch->phase_us[WORKER_PHASE_COMMIT] = tm_clock_monotonic_us() - started;
 	return outcome;
@@ -326,11 +309,11 @@ fail_ingest(IngestWorker *worker, const ErrorData *error)
 {
 	MetaIngest *ingest;
 
-	begin();
+	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, RowExclusiveLock);
 	if (ingest != NULL && ingest->state == META_RUNNING)
 		tm_ingest_set_failed(ingest, error->sqlerrcode, error->message, error->hint);
-	commit();
+	tm_worker_commit();
 }
 
 /*
@@ -479,9 +462,9 @@ promote_views(IngestWorker *worker)
 {
 	if (!worker->has_unpopulated)
 		return;
-	begin();
+	tm_worker_begin();
 	worker->has_unpopulated = tm_ingest_promote_views(worker->stream);
-	commit();
+	tm_worker_commit();
 }
 
 /* Partitions were added, options changed: start reading anew. */
@@ -495,9 +478,9 @@ check_assignment(IngestWorker *worker)
 	if (tm_clock_monotonic_us() < worker->next_check)
 		return true;
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
-	begin();
+	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
-	commit();
+	tm_worker_commit();
 	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
 	return start_reading(worker);

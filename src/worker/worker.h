@@ -245,4 +245,8 @@ extern bool tm_worker_continue(void);
  */
 extern void tm_worker_wait(pgsocket fd, long timeout_ms);
 
+/* A transaction of a process, with an active snapshot. */
+extern void tm_worker_begin(void);
+extern void tm_worker_commit(void);
+
 #endif							/* TM_WORKER_H */

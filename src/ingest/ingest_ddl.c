@@ -94,7 +94,7 @@ check_alter_server(AlterForeignServerStmt *stmt)
 
 	foreach(lc, stmt->options)
 		if (strcmp(lfirst_node(DefElem, lc)->defname, "transport") == 0)
-			transport = lfirst_node(DefElem, lc);
+		transport = lfirst_node(DefElem, lc);
 	if (transport == NULL || !OidIsValid(server) || !tm_meta_is_installed())
 		return;
 	wanted = transport->defaction != DEFELEM_DROP && transport->arg != NULL &&

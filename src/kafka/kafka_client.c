@@ -236,7 +236,9 @@ start_client(KafkaConsumer *consumer)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("could not configure the Kafka client"),
-				 errdetail("The client library reports: %s", detail)));
+				 errdetail("The client library reports: %s", detail),
+				 strstr(detail, "sasl.username") != NULL ?
+				 errhint("The user who reads the stream needs a user mapping with sasl_username and sasl_password; an ingest reads as the stream's owner.") : 0));
 	}
 	consumer->conf = NULL;		/* the client has it now */
 

@@ -62,6 +62,7 @@ BEGIN
     CREATE TEMP TABLE verdicts (agg regprocedure, verdict text);
     FOR a IN SELECT p.oid::regprocedure AS agg, p.proname, p.proargtypes::oid[] AS types FROM pg_aggregate g JOIN pg_proc p ON p.oid = g.aggfnoid
               WHERE p.pronamespace = 'pg_catalog'::regnamespace AND g.aggkind = 'n' AND g.aggcombinefn <> 0 AND p.provariadic = 0
+                    AND p.prorettype <> 'record'::regtype
                 AND p.proname NOT IN ('array_agg', 'string_agg', 'any_value') AND p.proname NOT LIKE 'json%' ORDER BY 1::text LOOP
         BEGIN
             SELECT string_agg(format('CASE WHEN x %% %s = 0 THEN NULL ELSE %s::%s END', 7 + i,

@@ -94,7 +94,9 @@ CREATE UNIQUE INDEX ON :s (a2);
 CREATE TABLE tidemark_state.mine (k int);
 DELETE FROM :s;
 -- ALTER OWNER: not without membership
+\set VERBOSITY sqlstate
 ALTER MATERIALIZED VIEW own.v OWNER TO regress_other;
+\set VERBOSITY default
 RESET ROLE;
 SELECT * FROM owners();
 -- ... by a superuser: all three; the new owner's rights are those that count

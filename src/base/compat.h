@@ -158,8 +158,8 @@ tm_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
 
 /*
  * 18 gives grouping expressions a range table entry of their own: undo it, so
- * that a query looks the same on every version, with the locations of columns
- * where the select list names them.
+ * that a query looks the same on every version.  Flattening takes the location
+ * of a column from a variable that has none; the grouping expression has it.
  */
 static inline void
 tm_flatten_groups(Query *query)
@@ -168,9 +168,11 @@ tm_flatten_groups(Query *query)
 	ListCell   *lc;
 	List	   *before = query->targetList;
 	ListCell   *old;
+	List	   *grouped;
 
 	if (!query->hasGroupRTE)
 		return;
+	grouped = llast_node(RangeTblEntry, query->rtable)->groupexprs;
 	query->targetList = (List *)
 		flatten_group_exprs(NULL, query, (Node *) query->targetList);
 	query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
@@ -178,11 +180,12 @@ tm_flatten_groups(Query *query)
 	query->hasGroupRTE = false;
 	forboth(lc, query->targetList, old, before)
 	{
-		Expr	   *expr = lfirst_node(TargetEntry, lc)->expr;
+		Var		   *var = (Var *) lfirst_node(TargetEntry, lc)->expr;
+		Var		   *group_var = (Var *) lfirst_node(TargetEntry, old)->expr;
 
-		if (IsA(expr, Var))
-			((Var *) expr)->location =
-				exprLocation((Node *) lfirst_node(TargetEntry, old)->expr);
+		if (IsA(var, Var) && IsA(group_var, Var) && var->location < 0 &&
+			group_var->varno == list_length(query->rtable) + 1)
+			var->location = exprLocation(list_nth(grouped, group_var->varattno - 1));
 	}
 #endif
 }

@@ -25,6 +25,7 @@ typedef struct IngestDdl
 } IngestDdl;
 
 extern void tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl);
+
 /*
  * Check the definition of a new or altered stream; refuse changes that its
  * ingest or its views cannot follow (the transaction aborts).  After CREATE

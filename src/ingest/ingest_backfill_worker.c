@@ -18,7 +18,6 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -48,22 +47,6 @@ typedef struct BackfillWorker
 	int64	   *limits;			/* the ingest's positions, by partition */
 	bool		must_assign;	/* the consumer stands elsewhere */
 } BackfillWorker;
-
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-}
 
 /* The view, if it still wants a backfill. */
 static MetaView *
@@ -148,12 +131,12 @@ start_reading(BackfillWorker *worker)
 	MetaIngest *ingest;
 	MemoryContext before;
 
-	begin();
+	tm_worker_begin();
 	view = find_view(worker);
 	ingest = view ? tm_ingest_lock(view->source, AccessShareLock) : NULL;
 	if (ingest == NULL)
 	{
-		commit();
+		tm_worker_commit();
 		return false;
 	}
 	before = MemoryContextSwitchTo(worker->cxt);
@@ -164,7 +147,7 @@ start_reading(BackfillWorker *worker)
 	prepare_positions(worker, view, ingest);
 	load_positions(worker, view);
 	worker->must_assign = true;
-	commit();
+	tm_worker_commit();
 	return true;
 }
 
@@ -283,21 +266,22 @@ static bool
 work_batch(BackfillWorker *worker)
 {
 	MetaView   *view;
+	int			locked;
 
 	gather(worker, 0);
-	begin();
+	tm_worker_begin();
 	view = find_view(worker);
 	if (view == NULL)
 	{
-		commit();
+		tm_worker_commit();
 		return false;
 	}
 	LockRelationOid(view->source, RowExclusiveLock);
-	(void) tm_meta_view_partition_list(view->state_table, &(int) {0}, true);
+	(void) tm_meta_view_partition_list(view->state_table, &locked, true);
 	TM_FAULT("backfill");
 	apply_gathered(worker, view);
 	TM_FAULT("backfilled");
-	commit();
+	tm_worker_commit();
 	tm_kafka_consumer_release(worker->consumer);
 	return true;
 }
@@ -324,11 +308,11 @@ try_join(BackfillWorker *worker)
 	MetaView   *view;
 	bool		joined = false;
 
-	begin();
+	tm_worker_begin();
 	view = find_view(worker);
 	if (view == NULL)
 	{
-		commit();
+		tm_worker_commit();
 		return true;
 	}
 	LockRelationOid(view->source, ShareRowExclusiveLock);
@@ -351,7 +335,7 @@ try_join(BackfillWorker *worker)
 			joined = true;
 		}
 	}
-	commit();
+	tm_worker_commit();
 	tm_kafka_consumer_release(worker->consumer);
 	worker->must_assign = true;
 	return joined;
@@ -363,11 +347,11 @@ refresh_limits(BackfillWorker *worker)
 {
 	MetaView   *view;
 
-	begin();
+	tm_worker_begin();
 	view = find_view(worker);
 	if (view != NULL)
 		load_positions(worker, view);
-	commit();
+	tm_worker_commit();
 }
 
 static void
@@ -413,12 +397,12 @@ end_with_error(BackfillWorker *worker)
 	AbortCurrentTransaction();
 	FlushErrorState();
 	RESUME_INTERRUPTS();
-	begin();
+	tm_worker_begin();
 	view = find_view(worker);
 	if (view != NULL)
 		tm_ingest_view_set_failed(view, error->sqlerrcode, error->message);
 	tm_worker_wake_scheduler_at_commit();
-	commit();
+	tm_worker_commit();
 }
 
 void

@@ -68,6 +68,7 @@ typedef struct BatchRun
 	MetaPartition *partitions;
 	int			npartitions;
 	int64	   *expected;		/* positions found at the lock */
+	MetaPartition *locked;		/* partitions as found at the lock */
 	TimestampTz ingest_time;
 	StreamRows *rows;			/* decoded */
 	StreamRows *stored;			/* as the table has them, for table_views */
@@ -135,7 +136,7 @@ list_partitions(const IngestBatch *batch, int *count)
 	for (int i = 0; i < batch->nmessages + batch->npositions; i++)
 	{
 		int32		partition = i < batch->nmessages ? batch->messages[i].partition :
-			batch->positions[i - batch->nmessages].partition;
+		batch->positions[i - batch->nmessages].partition;
 		bool		known = false;
 
 		/* runs of one partition are the rule */
@@ -161,6 +162,8 @@ lock_partitions(BatchRun *run)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("ingest of stream \"%s\" does not know a partition of the batch",
 						get_rel_name(run->ingest->stream))));
+	run->locked = palloc(sizeof(MetaPartition) * Max(wanted, 1));
+	memcpy(run->locked, run->partitions, sizeof(MetaPartition) * wanted);
 	run->expected = palloc(sizeof(int64) * Max(wanted, 1));
 	for (int i = 0; i < run->npartitions; i++)
 		run->expected[i] = run->partitions[i].next_offset;
@@ -215,21 +218,27 @@ set_fail(BatchRun *run, int sqlstate, char *reason, char *hint)
 	run->fail_hint = hint;
 }
 
+/* on_error = fail: the batch ends before message i, and so does the ingest. */
+static void
+fail_at(BatchRun *run, int i, int sqlstate, const char *text)
+{
+	const KafkaMessage *msg = &run->batch->messages[i];
+
+	set_fail(run, sqlstate,
+			 psprintf("bad message at partition %d, offset %lld: %s", msg->partition,
+					  (long long) msg->offset, text),
+			 psprintf("Skip it with tidemark.reset_ingest(..., '{\"%d\": %lld}'), or set on_error 'dead_letter'.",
+					  msg->partition, (long long) msg->offset + 1));
+	run->nmessages = i;
+}
+
 /* A bad message: a dead letter, or the end of the ingest. */
 static void
 judge_bad(BatchRun *run, int i, const FormatError *error, TimestampTz watermark)
 {
-	const KafkaMessage *msg = &run->batch->messages[i];
-	StreamOptions *options = run->ctx->options;
-
-	if (options->on_error_fail)
+	if (run->ctx->options->on_error_fail)
 	{
-		set_fail(run, error->sqlstate,
-				 psprintf("bad message at partition %d, offset %lld: %s", msg->partition,
-						  (long long) msg->offset, error->message),
-				 psprintf("Skip it with tidemark.reset_ingest(..., '{\"%d\": %lld}'), or set on_error 'dead_letter'.",
-						  msg->partition, (long long) msg->offset + 1));
-		run->nmessages = i;
+		fail_at(run, i, error->sqlstate, error->message);
 		return;
 	}
 	add_letter(run, i, "decode", error->sqlstate, error->message, watermark);
@@ -326,14 +335,33 @@ decode_batch(BatchRun *run)
 
 /* ---- store ---- */
 
-static void
+static bool
 refuse_row(const StreamRows *rows, int row, ErrorData *error, void *arg)
 {
 	BatchRun   *run = arg;
 	int			message = rows->message[row];
 
+	if (run->ctx->options->on_error_fail)
+	{
+		fail_at(run, message, error->sqlerrcode, error->message);
+		return false;
+	}
 	get_partition(run, run->batch->messages[message].partition)->dead_letters++;
 	add_letter(run, message, "table", error->sqlerrcode, error->message, rows->watermark[row]);
+	return true;
+}
+
+/*
+ * The batch has become shorter than what was decoded: decode it again, from
+ * where it began.
+ */
+static void
+decode_again(BatchRun *run)
+{
+	memcpy(run->partitions, run->locked, sizeof(MetaPartition) * run->npartitions);
+	run->rows->nrows = 0;
+	run->letters = NIL;
+	decode_batch(run);
 }
 
 static void
@@ -341,6 +369,7 @@ store_batch(BatchRun *run)
 {
 	IngestContext *ctx = run->ctx;
 	MetaIdentity identity;
+	int			decoded = run->nmessages;
 
 	if (ctx->store == NULL || run->rows->nrows == 0)
 		return;
@@ -354,6 +383,8 @@ store_batch(BatchRun *run)
 		tm_store_rows(ctx->store, run->rows, 0, run->rows->nrows, run->stored);
 	tm_meta_leave(&identity);
 	CommandCounterIncrement();
+	if (run->nmessages < decoded)
+		decode_again(run);
 }
 
 /* ---- views ---- */
@@ -420,7 +451,7 @@ maintain_batch(BatchRun *run)
 	while (a != NULL || b != NULL)
 	{
 		bool		take_a = b == NULL ||
-			(a != NULL && ((MetaView *) lfirst(a))->state_table < ((MetaView *) lfirst(b))->state_table);
+		(a != NULL && ((MetaView *) lfirst(a))->state_table < ((MetaView *) lfirst(b))->state_table);
 
 		if (take_a)
 		{

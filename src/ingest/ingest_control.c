@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -48,16 +49,35 @@ require_owner(Oid relid)
 					   get_rel_name(relid));
 }
 
+/* A regclass can be any number, and its relation can go at any time. */
+void
+tm_ingest_require_relation(Oid relid)
+{
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+}
+
 /* A stream, given by the caller as its owner. */
 static void
 require_stream(Oid stream)
 {
+	tm_ingest_require_relation(stream);
 	if (!tm_stream_is_stream(stream))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a stream", get_rel_name(stream)),
 				 errhint("A stream is a foreign table of a server of tidemark_kafka.")));
 	require_owner(stream);
+}
+
+/* Keep batches out; the stream may have been dropped while we waited. */
+static void
+lock_stream(Oid stream)
+{
+	LockRelationOid(stream, ShareRowExclusiveLock);
+	tm_ingest_require_relation(stream);
 }
 
 static MetaIngest *
@@ -185,7 +205,7 @@ tm_start_ingest(PG_FUNCTION_ARGS)
 	require_stream(stream);
 	check_workers(workers);
 	tm_stream_check_start(start_at);
-	LockRelationOid(stream, ShareRowExclusiveLock);
+	lock_stream(stream);
 	if (tm_meta_ingest_find(stream) != NULL)
 	{
 		ereport(if_not_exists ? NOTICE : ERROR,
@@ -216,11 +236,14 @@ tm_start_ingest(PG_FUNCTION_ARGS)
 Datum
 tm_alter_ingest(PG_FUNCTION_ARGS)
 {
-	Oid			stream = PG_GETARG_OID(0);
+	Oid			stream = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	MetaIngest *ingest;
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
 	require_stream(stream);
-	LockRelationOid(stream, ShareRowExclusiveLock);
+	lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (!PG_ARGISNULL(1) && PG_GETARG_OID(1) != ingest->into_table)
 	{
@@ -275,7 +298,7 @@ tm_drop_ingest(PG_FUNCTION_ARGS)
 	MetaIngest *ingest;
 
 	require_stream(stream);
-	LockRelationOid(stream, ShareRowExclusiveLock);
+	lock_stream(stream);
 	if (tm_meta_ingest_find(stream) == NULL && PG_GETARG_BOOL(1))
 	{
 		ereport(NOTICE,
@@ -299,7 +322,7 @@ pause_ingest(Oid stream)
 	MetaIngest *ingest;
 
 	require_owner(stream);
-	LockRelationOid(stream, ShareRowExclusiveLock);
+	lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->state == META_PAUSED && !ingest->restored)
 		return;
@@ -312,16 +335,28 @@ pause_ingest(Oid stream)
 	tm_worker_wake_scheduler_at_commit();
 }
 
-static void
-pause_view(Oid relid)
+/* A view with its source and state locked against batches. */
+static MetaView *
+lock_view(Oid relid)
 {
 	MetaView   *view = tm_meta_view_find(relid);
 
 	require_owner(relid);
 	/* the source first, as batches do: then no batch is between the two */
 	LockRelationOid(view->source, ShareRowExclusiveLock);
-	tm_maintain_lock(view->state_table);
+	/* it may have been dropped while we waited */
 	view = tm_meta_view_find(relid);
+	if (view == NULL)
+		tm_ingest_throw_view_dropped();
+	tm_maintain_lock(view->state_table);
+	return tm_meta_view_find(relid);
+}
+
+static void
+pause_view(Oid relid)
+{
+	MetaView   *view = lock_view(relid);
+
 	if (view->state == META_PAUSED)
 		return;
 	if (view->state == META_FAILED)
@@ -344,6 +379,7 @@ relation_argument(FunctionCallInfo fcinfo)
 {
 	Oid			relid = PG_GETARG_OID(0);
 
+	tm_ingest_require_relation(relid);
 	if (!tm_stream_is_stream(relid) && tm_meta_view_find(relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -399,7 +435,7 @@ resume_ingest(Oid stream)
 	ListCell   *lc;
 
 	require_owner(stream);
-	LockRelationOid(stream, ShareRowExclusiveLock);
+	lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->state == META_RUNNING)
 		return;
@@ -425,12 +461,8 @@ resume_ingest(Oid stream)
 static void
 resume_view(Oid relid)
 {
-	MetaView   *view = tm_meta_view_find(relid);
+	MetaView   *view = lock_view(relid);
 
-	require_owner(relid);
-	LockRelationOid(view->source, ShareRowExclusiveLock);
-	tm_maintain_lock(view->state_table);
-	view = tm_meta_view_find(relid);
 	if (view->state == META_LIVE || view->state == META_BACKFILLING)
 		return;
 	if (view->state == META_FAILED)

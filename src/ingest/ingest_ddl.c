@@ -15,9 +15,11 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "commands/defrem.h"
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -28,6 +30,13 @@
 #include "view/view.h"
 
 PG_FUNCTION_INFO_V1(tm_on_drop);
+
+/* The name of a stream's column is its field, unless an option gives another. */
+static bool
+renames_column(Node *stmt)
+{
+	return IsA(stmt, RenameStmt) && ((RenameStmt *) stmt)->renameType == OBJECT_COLUMN;
+}
 
 /* The stream that a statement creates or alters. */
 static Oid
@@ -42,6 +51,8 @@ statement_stream(Node *stmt)
 		rel = ((CreateForeignTableStmt *) stmt)->base.relation;
 	else if (IsA(stmt, AlterTableStmt))
 		rel = ((AlterTableStmt *) stmt)->relation;
+	else if (renames_column(stmt))
+		rel = ((RenameStmt *) stmt)->relation;
 	if (rel == NULL)
 		return InvalidOid;
 	relid = RangeVarGetRelid(rel, NoLock, true);
@@ -72,6 +83,35 @@ check_drop_table(DropStmt *stmt)
 	}
 }
 
+/* Offsets of the kept log mean nothing to a broker, nor the other way round. */
+static void
+check_alter_server(AlterForeignServerStmt *stmt)
+{
+	Oid			server = get_foreign_server_oid(stmt->servername, true);
+	ListCell   *lc;
+	DefElem    *transport = NULL;
+	StreamTransport wanted;
+
+	foreach(lc, stmt->options)
+		if (strcmp(lfirst_node(DefElem, lc)->defname, "transport") == 0)
+		transport = lfirst_node(DefElem, lc);
+	if (transport == NULL || !OidIsValid(server) || !tm_meta_is_installed())
+		return;
+	wanted = transport->defaction != DEFELEM_DROP && transport->arg != NULL &&
+		strcmp(defGetString(transport), "manual") == 0 ? STREAM_MANUAL : STREAM_KAFKA;
+	foreach(lc, tm_meta_ingest_list())
+	{
+		StreamOptions *options = tm_stream_get_options(((MetaIngest *) lfirst(lc))->stream);
+
+		if (options->serverid == server && options->transport != wanted)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("cannot change the transport of server \"%s\" while stream \"%s\" is ingested",
+							stmt->servername, get_rel_name(options->relid)),
+					 errhint("Create another server.")));
+	}
+}
+
 void
 tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl)
 {
@@ -79,7 +119,9 @@ tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl)
 	ddl->options = NULL;
 	if (IsA(stmt, DropStmt))
 		check_drop_table((DropStmt *) stmt);
-	if (!IsA(stmt, AlterTableStmt))
+	if (IsA(stmt, AlterForeignServerStmt))
+		check_alter_server((AlterForeignServerStmt *) stmt);
+	if (!IsA(stmt, AlterTableStmt) && !renames_column(stmt))
 		return;
 	ddl->stream = statement_stream(stmt);
 	if (OidIsValid(ddl->stream))

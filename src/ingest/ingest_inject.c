@@ -121,9 +121,9 @@ inject(Oid stream, const StreamOptions *options, KafkaMessage *messages, int n)
 	ingest = tm_meta_ingest_find(stream);
 	if (ingest != NULL && ingest->state != META_RUNNING)
 		ereport(WARNING,
-				(errmsg("ingest of stream \"%s\" is %s; the message is kept and not applied",
+				(errmsg("ingest of stream \"%s\" %s; the message is kept and not applied",
 						get_rel_name(stream),
-						ingest->state == META_PAUSED ? "paused" : "failed"),
+						ingest->state == META_PAUSED ? "is paused" : "has failed"),
 				 errhint("tidemark.resume() applies it.")));
 	else if (ingest != NULL)
 		tm_ingest_catch_up_manual(stream);

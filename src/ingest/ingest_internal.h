@@ -69,7 +69,8 @@ typedef enum IngestOutcome
 	INGEST_APPLIED,
 	INGEST_NOT_RUNNING,			/* paused, failed or dropped: nothing was done */
 	INGEST_CHANGED,				/* other number of workers: nothing was done */
-	INGEST_FAILED,				/* the ingest became failed in this transaction */
+	INGEST_FAILED,				/* the ingest became failed in this
+								 * transaction */
 } IngestOutcome;
 
 /*
@@ -121,6 +122,10 @@ extern void tm_ingest_view_set_failed(MetaView *view, int sqlstate, const char *
  */
 extern void tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 									  KafkaConsumer *consumer);
+
+/* A start_at that names an offset which is not in the log yet: 22023. */
+extern void tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end) pg_attribute_noreturn();
+
 /*
  * Is the topic still the one that was read?  Throws 55000 otherwise.
  */
@@ -134,6 +139,7 @@ extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *opt
  * it has none, up to where its ingest stands.
  */
 extern void tm_ingest_backfill_manual(MetaView *view);
+
 /* Apply messages of the log to one view; as part of the caller's transaction. */
 extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 									 const KafkaMessage *messages, int n);
@@ -142,12 +148,16 @@ extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *
 
 /* Note the end offsets that make such views populated; at a worker's start. */
 extern void tm_ingest_set_view_targets(Oid stream);
+
 /*
  * Make those live that have reached them.  Are there any left that have not?
  */
 extern bool tm_ingest_promote_views(Oid stream);
 
 /* ---- ingest_wait.c ---- */
+
+/* What a wait says when another session has dropped the view meanwhile. */
+extern void tm_ingest_throw_view_dropped(void) pg_attribute_noreturn();
 
 /*
  * REFRESH: wait until the view is live and has reached the end offsets of now.
@@ -159,19 +169,25 @@ extern void tm_ingest_wait_refresh(const MetaView *view);
 
 /* Fill or rebuild a view that is paused or failed. */
 extern void tm_ingest_view_rebuild(MetaView *view);
+
 /*
  * A live view over a stream stops following the ingest and keeps its position;
  * the caller writes the row and holds the locks of pause().
  */
 extern void tm_ingest_view_detach(MetaView *view);
+
 /* A paused view goes on: from its position, or rebuilt where it has none. */
 extern void tm_ingest_view_resume(MetaView *view);
 
 /* ---- ingest_control.c ---- */
 
+/* Throw 42P01 when there is no such relation (any more). */
+extern void tm_ingest_require_relation(Oid relid);
+
 /* Start an ingest; checks are the caller's. */
 extern MetaIngest *tm_ingest_create(Oid stream, Oid into_table, int workers,
 									const char *start_at, bool implicit);
+
 /* The manual stream's messages beyond its offsets, through the batch. */
 extern void tm_ingest_catch_up_manual(Oid stream);
 

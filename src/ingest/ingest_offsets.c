@@ -29,6 +29,16 @@ has_partition(const MetaPartition *known, int nknown, int32 partition)
 }
 
 void
+tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("offset %lld of partition %d in start_at is beyond the end of the log",
+					(long long) offset, partition),
+			 errdetail("The next message gets offset %lld.", (long long) end)));
+}
+
+void
 tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 						  KafkaConsumer *consumer)
 {
@@ -60,6 +70,8 @@ tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 			continue;
 		p.first_offset = nknown == 0 && offsets[i] != KAFKA_OFFSET_NONE ? offsets[i] :
 			existing[i].earliest;
+		if (p.first_offset > existing[i].end)
+			tm_ingest_throw_beyond_end(p.partition, p.first_offset, existing[i].end);
 		p.next_offset = p.first_offset;
 		tm_meta_partition_insert(ingest->stream, &p);
 	}

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -42,6 +43,8 @@ reset_partition(MetaIngest *ingest, MetaPartition *p, const StreamPartition *now
 	int64		expected = p->next_offset;
 	bool		is_void = offsets_are_void(ingest, p, now);
 
+	if (target > now->end)
+		tm_ingest_throw_beyond_end(p->partition, target, now->end);
 	if (target == expected && !is_void)
 		return;
 	if (target < expected && !is_void)
@@ -67,7 +70,7 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 {
 	Oid			stream = PG_GETARG_OID(0);
 	char	   *start_at = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	StreamOptions *options = tm_stream_get_options(stream);
+	StreamOptions *options;
 	KafkaConsumer *consumer = NULL;
 	MetaIngest *ingest;
 	MetaPartition *partitions;
@@ -76,23 +79,31 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 	int			npartitions;
 	int			nexisting;
 
+	options = tm_stream_get_options(stream);
 	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
 	tm_stream_check_start(start_at);
 	LockRelationOid(stream, ShareRowExclusiveLock);
+	options = tm_stream_get_options(stream);	/* as it is under the lock */
 	ingest = tm_meta_ingest_find(stream);
-	if (ingest == NULL || ingest->state == META_RUNNING)
+	if (ingest == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" is not ingested", get_rel_name(stream)),
+				 errhint("Use tidemark.start_ingest().")));
+	if (ingest->state == META_RUNNING)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 ingest == NULL ?
-				 errmsg("stream \"%s\" is not ingested", get_rel_name(stream)) :
 				 errmsg("ingest of stream \"%s\" is running", get_rel_name(stream)),
-				 ingest == NULL ? 0 : errhint("Use tidemark.pause() first.")));
+				 errhint("Use tidemark.pause() first.")));
 	if (options->transport == STREAM_KAFKA)
 		consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
 	nexisting = tm_stream_list_partitions(options, consumer, &existing);
 	targets = palloc(sizeof(int64) * Max(nexisting, 1));
 	tm_stream_resolve_start(options, consumer, start_at, nexisting, existing, targets);
+	/* partitions that came since it stopped can be moved, too */
+	tm_ingest_offsets_prepare(ingest, options, consumer);
+	CommandCounterIncrement();
 	partitions = tm_meta_partition_list(stream, &npartitions);
 	for (int i = 0; i < npartitions; i++)
 		for (int j = 0; j < nexisting; j++)

@@ -388,7 +388,7 @@ capture_row(StoreRun *run, int row, TupleTableSlot *slot)
 	{
 		int			attno = map != NULL ? map->attrMap->attnums[i] : i + 1;
 		bool		isnull = attno == 0 || slot->tts_isnull[attno - 1] ||
-			(run->target->wanted != NULL && !run->target->wanted[i]);
+		(run->target->wanted != NULL && !run->target->wanted[i]);
 
 		stored->isnull[base + i] = isnull;
 		stored->values[base + i] = isnull ? (Datum) 0 :

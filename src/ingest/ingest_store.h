@@ -76,9 +76,10 @@ extern bool tm_store_is_refusal(const ErrorData *error);
  * The same for all rows, with refused rows found by repeating in halves under
  * internal subtransactions.  refuse is called for each refused row with the
  * error (copied, in the caller's context) after the rows before it were stored;
- * what is no refusal is thrown, with no subtransaction left open.
+ * when it returns false, the rows behind are not stored.  What is no refusal is
+ * thrown, with no subtransaction left open.
  */
-typedef void (*StoreRefuse) (const StreamRows *rows, int row, ErrorData *error, void *arg);
+typedef bool (*StoreRefuse) (const StreamRows *rows, int row, ErrorData *error, void *arg);
 
 extern void tm_store_rows_guarded(StoreTarget *target, const StreamRows *rows,
 								  StreamRows *stored, StoreRefuse refuse, void *arg);

@@ -138,23 +138,19 @@ try_range(StoreGuard *guard, int from, int to)
 	return error;
 }
 
-/* Store a range, or what of it the table accepts. */
-static void
+/* Store a range, or what of it the table accepts; false: stop here. */
+static bool
 store_range(StoreGuard *guard, int from, int to)
 {
 	ErrorData  *error = try_range(guard, from, to);
 	int			middle = from + (to - from) / 2;
 
 	if (error == NULL)
-		return;
+		return true;
 	if (to - from == 1)
-	{
-		guard->refuse(guard->rows, from, error, guard->arg);
-		return;
-	}
+		return guard->refuse(guard->rows, from, error, guard->arg);
 	FreeErrorData(error);
-	store_range(guard, from, middle);
-	store_range(guard, middle, to);
+	return store_range(guard, from, middle) && store_range(guard, middle, to);
 }
 
 void
@@ -179,7 +175,7 @@ tm_store_rows_guarded(StoreTarget *target, const StreamRows *rows,
 											ALLOCSET_DEFAULT_SIZES);
 	RelationClose(table);
 
-	store_range(&guard, 0, rows->nrows);
+	(void) store_range(&guard, 0, rows->nrows);
 
 	MemoryContextDelete(guard.range_cxt);
 	FreeTupleDesc(guard.tupdesc);

@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -39,6 +40,13 @@ typedef struct WaitTarget
 	int64	   *offsets;		/* next_offset must be at least this */
 } WaitTarget;
 
+void
+tm_ingest_throw_view_dropped(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("continuous view was dropped")));
+}
+
 /* The stream that feeds a relation. */
 static Oid
 find_stream(Oid source)
@@ -65,6 +73,7 @@ init_target(WaitTarget *target, Oid relation)
 				 errmsg("cannot wait for an ingest in a transaction of isolation level REPEATABLE READ or SERIALIZABLE"),
 				 errhint("Use READ COMMITTED.")));
 	target->relation = relation;
+	tm_ingest_require_relation(relation);
 	if (!tm_stream_is_stream(relation))
 	{
 		target->view = tm_meta_view_find(relation);
@@ -84,8 +93,8 @@ cannot_succeed(const char *kind, Oid relid, MetaState state, const char *reason)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("%s \"%s\" is %s", kind, get_rel_name(relid),
-					state == META_PAUSED ? "paused" : "failed"),
+			 errmsg("%s \"%s\" %s", kind, get_rel_name(relid),
+					state == META_PAUSED ? "is paused" : "has failed"),
 			 reason ? errdetail("Reason: %s.", reason) : 0));
 }
 
@@ -107,8 +116,7 @@ reached(const WaitTarget *target)
 		MetaView   *view = tm_meta_view_find_by_state(target->view->state_table);
 
 		if (view == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE), errmsg("continuous view was dropped")));
+			tm_ingest_throw_view_dropped();
 		if (view->state == META_PAUSED || view->state == META_FAILED)
 			cannot_succeed("continuous view", view->view, view->state, view->reason);
 		if (view->own_offsets || !view->populated)
@@ -146,13 +154,15 @@ refuse_own_changes(const WaitTarget *target)
 static bool
 wait_until_reached(const WaitTarget *target, int64 timeout_us)
 {
-	int64		deadline = tm_clock_monotonic_us() + timeout_us;
+	int64		deadline;
 	bool		listening;
 	bool		result;
 
 	if (timeout_us <= 0)
 		return reached(target);
 	refuse_own_changes(target);
+	if (pg_add_s64_overflow(tm_clock_monotonic_us(), timeout_us, &deadline))
+		deadline = PG_INT64_MAX;
 	listening = tm_worker_listen_commits(true);
 	PG_TRY();
 	{
@@ -177,14 +187,20 @@ wait_until_reached(const WaitTarget *target, int64 timeout_us)
 	return result;
 }
 
+/* More microseconds than an int64 holds are as good as forever. */
 static int64
 interval_us(Interval *interval)
 {
+	int64		us;
+
 	if (interval->month != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("timeout cannot have months")));
-	return interval->time + interval->day * USECS_PER_DAY;
+	if (pg_mul_s64_overflow(interval->day, USECS_PER_DAY, &us) ||
+		pg_add_s64_overflow(us, interval->time, &us))
+		us = interval->day < 0 ? 0 : PG_INT64_MAX;
+	return us;
 }
 
 /* wait_for(relation, partition, kafka_offset, timeout) -> boolean */
@@ -193,7 +209,7 @@ tm_wait_for(PG_FUNCTION_ARGS)
 {
 	WaitTarget	target;
 	int32		partition = PG_GETARG_INT32(1);
-	int64		offset = PG_GETARG_INT64(2) + 1;
+	int64		offset = PG_GETARG_INT64(2);
 	MetaPartition *all;
 	int			nall;
 	bool		known = false;
@@ -206,6 +222,8 @@ tm_wait_for(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream \"%s\" has no partition %d", get_rel_name(target.stream), partition)));
+	if (offset < PG_INT64_MAX)
+		offset++;				/* what next_offset is behind the message */
 	target.npartitions = 1;
 	target.partitions = &partition;
 	target.offsets = &offset;

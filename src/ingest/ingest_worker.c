@@ -24,7 +24,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -61,6 +60,7 @@ typedef struct IngestWorker
 	int			npartitions;
 	int32	   *partitions;
 	int64	   *saved_end;		/* end offsets in the catalog, by partition */
+	int64	   *saved_next;		/* and positions */
 	int64		next_check;		/* monotonic us: look for new partitions */
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
@@ -83,22 +83,6 @@ static void
 on_syscache(Datum arg, int cacheid, uint32 hashvalue)
 {
 	definition_changed = true;
-}
-
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
 }
 
 /* Is this partition the work of this worker? */
@@ -127,7 +111,7 @@ open_consumer(IngestWorker *worker)
 
 	MemoryContextReset(worker->cxt);
 	definition_changed = false;
-	begin();
+	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
 	wanted = is_wanted(worker, ingest);
 	if (wanted)
@@ -138,7 +122,7 @@ open_consumer(IngestWorker *worker)
 												   true, worker->cxt);
 		MemoryContextSwitchTo(before);
 	}
-	commit();
+	tm_worker_commit();
 	if (wanted)
 		(void) tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS);
 	return wanted;
@@ -160,11 +144,11 @@ start_reading(IngestWorker *worker)
 
 	if (!open_consumer(worker))
 		return false;
-	begin();
+	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
 	if (!is_wanted(worker, ingest))
 	{
-		commit();
+		tm_worker_commit();
 		return false;
 	}
 	before = MemoryContextSwitchTo(worker->cxt);
@@ -174,6 +158,7 @@ start_reading(IngestWorker *worker)
 	mine = palloc(sizeof(MetaPartition) * Max(nall, 1));
 	worker->partitions = palloc(sizeof(int32) * Max(nall, 1));
 	worker->saved_end = palloc(sizeof(int64) * Max(nall, 1));
+	worker->saved_next = palloc(sizeof(int64) * Max(nall, 1));
 	offsets = palloc(sizeof(int64) * Max(nall, 1));
 	worker->npartitions = 0;
 	for (int i = 0; i < nall; i++)
@@ -182,13 +167,14 @@ start_reading(IngestWorker *worker)
 			mine[worker->npartitions] = all[i];
 			worker->partitions[worker->npartitions] = all[i].partition;
 			worker->saved_end[worker->npartitions] = all[i].end_offset;
+			worker->saved_next[worker->npartitions] = all[i].next_offset;
 			offsets[worker->npartitions++] = all[i].next_offset;
 		}
 	tm_ingest_offsets_check(ingest, worker->options, worker->consumer, worker->npartitions, mine);
 	MemoryContextSwitchTo(before);
 	tm_ingest_set_view_targets(worker->stream);
 	worker->has_unpopulated = true;
-	commit();
+	tm_worker_commit();
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
@@ -307,11 +293,11 @@ apply(IngestWorker *worker, IngestBatch *batch, bool careful)
 
 	batch->careful = careful;
 	batch->workers = worker->workers;
-	begin();
+	tm_worker_begin();
 	outcome = tm_ingest_batch_apply(worker->stream, batch);
 	started = tm_clock_monotonic_us();
 	TM_FAULT("commit");
-	commit();
+	tm_worker_commit();
 	TM_FAULT("committed");
 	batch->phase_us[WORKER_PHASE_COMMIT] = tm_clock_monotonic_us() - started;
 	return outcome;
@@ -323,11 +309,11 @@ fail_ingest(IngestWorker *worker, const ErrorData *error)
 {
 	MetaIngest *ingest;
 
-	begin();
+	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, RowExclusiveLock);
 	if (ingest != NULL && ingest->state == META_RUNNING)
 		tm_ingest_set_failed(ingest, error->sqlerrcode, error->message, error->hint);
-	commit();
+	tm_worker_commit();
 }
 
 /*
@@ -389,14 +375,38 @@ log_batch(const IngestBatch *batch)
 						batch->phase_us[WORKER_PHASE_COMMIT] / 1000.0)));
 }
 
-/* Is there a reason to save positions although no message came? */
+/*
+ * Is there a reason to save positions although no message came?  Another end
+ * offset, or control records behind the last message.
+ */
 static bool
 positions_moved(IngestWorker *worker, const IngestPosition *positions)
 {
 	for (int i = 0; i < worker->npartitions; i++)
-		if (positions[i].end != KAFKA_OFFSET_NONE && positions[i].end != worker->saved_end[i])
+		if ((positions[i].end != KAFKA_OFFSET_NONE && positions[i].end != worker->saved_end[i]) ||
+			(positions[i].at_end && positions[i].position > worker->saved_next[i]))
 			return true;
 	return false;
+}
+
+/* What the catalog has after a batch. */
+static void
+note_saved(IngestWorker *worker, const IngestBatch *batch)
+{
+	for (int i = 0; i < worker->npartitions; i++)
+	{
+		const IngestPosition *position = &batch->positions[i];
+
+		worker->saved_end[i] = position->end;
+		if (position->at_end)
+			worker->saved_next[i] = position->position;
+		for (int m = batch->nmessages - 1; !position->at_end && m >= 0; m--)
+			if (batch->messages[m].partition == position->partition)
+			{
+				worker->saved_next[i] = batch->messages[m].offset + 1;
+				break;
+			}
+	}
 }
 
 static void
@@ -430,8 +440,7 @@ work_batch(IngestWorker *worker)
 	{
 		TM_FAULT("polled");
 		outcome = apply_twice(worker, &batch);
-		for (int i = 0; i < worker->npartitions; i++)
-			worker->saved_end[i] = positions[i].end;
+		note_saved(worker, &batch);
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{
@@ -453,9 +462,9 @@ promote_views(IngestWorker *worker)
 {
 	if (!worker->has_unpopulated)
 		return;
-	begin();
+	tm_worker_begin();
 	worker->has_unpopulated = tm_ingest_promote_views(worker->stream);
-	commit();
+	tm_worker_commit();
 }
 
 /* Partitions were added, options changed: start reading anew. */
@@ -469,9 +478,9 @@ check_assignment(IngestWorker *worker)
 	if (tm_clock_monotonic_us() < worker->next_check)
 		return true;
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
-	begin();
+	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
-	commit();
+	tm_worker_commit();
 	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
 	return start_reading(worker);

@@ -149,6 +149,7 @@ extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
  */
 extern int	tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 								   size_t max_bytes);
+
 /* Is a message at hand that did not fit into the batch any more? */
 extern bool tm_kafka_consumer_is_full(const KafkaConsumer *consumer);
 extern const KafkaMessage *tm_kafka_consumer_batch(const KafkaConsumer *consumer,
@@ -174,6 +175,7 @@ extern bool tm_kafka_consumer_position(KafkaConsumer *consumer, int partition,
 
 /* File descriptor that becomes readable when poll() may have something. */
 extern int	tm_kafka_consumer_fd(KafkaConsumer *consumer);
+
 /* Empty the descriptor after it was readable, before poll(). */
 extern void tm_kafka_consumer_drain_fd(KafkaConsumer *consumer);
 

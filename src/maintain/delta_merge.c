@@ -97,7 +97,7 @@ open_key_index(const DeltaMerge *merge, Relation rel)
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 		Form_pg_index form = index->rd_index;
 		bool		matches = form->indisunique && form->indnullsnotdistinct &&
-			form->indisvalid && form->indnkeyatts == merge->nkeys;
+		form->indisvalid && form->indnkeyatts == merge->nkeys;
 
 		for (int i = 0; matches && i < merge->nkeys; i++)
 			matches = form->indkey.values[i] == i + 1;

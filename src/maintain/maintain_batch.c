@@ -107,7 +107,7 @@ equal_texts(const List *a, const List *b)
 		return false;
 	forboth(ca, a, cb, b)
 		if (strcmp(lfirst(ca), lfirst(cb)) != 0)
-			return false;
+		return false;
 	return true;
 }
 

@@ -32,8 +32,10 @@ typedef struct PartialPlan PartialPlan;
  */
 extern PartialPlan *tm_partial_plan_create(const ViewSpec *spec, bool over_source,
 										   MemoryContext cxt);
+
 /* Lock what the plan reads; false when it is no longer valid. */
 extern bool tm_partial_plan_lock(PartialPlan *plan);
+
 /*
  * Run it over rows (NULL when planned over the source) into a tuplestore:
  * stored keys, then states (bytea for internal).  Both in the current context.
@@ -51,10 +53,13 @@ typedef struct PartialState PartialState;
  */
 extern PartialState *tm_partial_state_open(Oid aggregate, Oid transtype, Oid result,
 										   Oid collation, MemoryContext cxt);
+
 /* What the state is made of, as one number. */
 extern uint32 tm_partial_state_stamp(const PartialState *state);
+
 /* Wrap the serialised form (bytea) as tidemark.aggstate. */
 extern Datum tm_partial_state_wrap(const PartialState *state, Datum serialised);
+
 /*
  * Combine two stored states (aggstate for internal).  The result is in the
  * current context; scratch memory goes to a context that is reset by the
@@ -71,6 +76,7 @@ typedef struct DeltaMerge DeltaMerge;
 
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
+
 /* Merge the groups of a delta into the state table; returns their number. */
 extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
 

@@ -56,7 +56,8 @@ struct PartialState
 	bool		has_final;
 	FmgrInfo	final;
 	int			nfinalargs;
-	AggState   *aggstate;		/* what support functions take for their caller */
+	AggState   *aggstate;		/* what support functions take for their
+								 * caller */
 	MemoryContext scratch;
 };
 

@@ -21,8 +21,10 @@
 extern bool tm_meta_is_installed(void);
 extern Oid	tm_meta_extension_owner(void);
 extern Oid	tm_meta_state_schema(void);
+
 /* OID of a function tidemark.NAME or tidemark_state.NAME by its argument types. */
 extern Oid	tm_meta_function(const char *schema, const char *name, int nargs, const Oid *argtypes);
+
 /* OID of tidemark.aggstate. */
 extern Oid	tm_meta_aggstate_type(void);
 
@@ -39,6 +41,7 @@ typedef struct MetaIdentity
 } MetaIdentity;
 
 extern void tm_meta_enter(MetaIdentity *saved);
+
 /* The same for any user, inside a security-restricted operation. */
 extern void tm_meta_enter_as(Oid userid, MetaIdentity *saved);
 extern void tm_meta_leave(const MetaIdentity *saved);
@@ -56,9 +59,11 @@ extern int	tm_meta_new_object_number(void);
 
 /* Dead-letter table and kept log of a stream; InvalidOid where there is none. */
 extern void tm_meta_stream_find_tables(Oid stream, Oid *dead_letters, Oid *log);
+
 /* Make them if they are missing (owned by the stream's owner). */
 extern Oid	tm_meta_stream_ensure_dead_letters(Oid stream);
 extern Oid	tm_meta_stream_ensure_log(Oid stream);
+
 /* The stream has another owner: so have its tables. */
 extern void tm_meta_stream_set_owner(Oid stream, Oid owner);
 extern void tm_meta_stream_delete(Oid stream);
@@ -80,7 +85,8 @@ typedef struct MetaIngest
 	Oid			into_table;		/* InvalidOid = none */
 	int			workers;
 	MetaState	state;			/* PAUSED when restored */
-	bool		restored;		/* the row comes from another cluster or database */
+	bool		restored;		/* the row comes from another cluster or
+								 * database */
 	char	   *reason;			/* or NULL */
 	char	   *hint;
 	char	   *sqlstate;
@@ -95,8 +101,10 @@ extern MetaIngest *tm_meta_ingest_find(Oid stream);
 extern MetaIngest *tm_meta_ingest_find_by_table(Oid into_table);
 extern List *tm_meta_ingest_list(void);
 extern void tm_meta_ingest_insert(const MetaIngest *ingest);
+
 /* Write all fields back; stamps the row as belonging to this database. */
 extern void tm_meta_ingest_update(const MetaIngest *ingest);
+
 /* Keep in absent_fields only what is in this list too. */
 extern void tm_meta_ingest_add_seen(Oid stream, List *absent);
 extern void tm_meta_ingest_set_cluster(Oid stream, const char *cluster_id);
@@ -123,10 +131,12 @@ typedef struct MetaPartition
 
 /* All partitions of a stream, ordered; no lock. */
 extern MetaPartition *tm_meta_partition_list(Oid stream, int *count);
+
 /* These partitions, ordered, their rows locked until the transaction ends. */
 extern MetaPartition *tm_meta_partition_lock(Oid stream, int n, const int32 *partitions,
 											 int *count);
 extern void tm_meta_partition_insert(Oid stream, const MetaPartition *partition);
+
 /*
  * Save n partitions; expected[i] is the next_offset that the row must still
  * have (fence): 40001 otherwise, and nothing may be committed.
@@ -147,7 +157,8 @@ typedef struct MetaView
 	MetaState	state;
 	bool		restored;
 	bool		populated;
-	bool		own_offsets;	/* does not follow the ingest: see view partitions */
+	bool		own_offsets;	/* does not follow the ingest: see view
+								 * partitions */
 	char	   *reason;
 	char	   *hint;
 	char	   *sqlstate;
@@ -160,10 +171,13 @@ typedef struct MetaView
 
 extern MetaView *tm_meta_view_find(Oid view);	/* by visible view */
 extern MetaView *tm_meta_view_find_by_state(Oid state_table);
+
 /* Any relation of it: visible view, query view, state table. */
 extern MetaView *tm_meta_view_find_by_any(Oid relid);
+
 /* By state table, as the active snapshot sees it. */
 extern MetaView *tm_meta_view_find_seen(Oid state_table);
+
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
 extern void tm_meta_view_insert(const MetaView *view);
@@ -173,6 +187,7 @@ extern void tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us);
 
 /* Cheap (no SPI): may this view be read?  *view: its visible view, or InvalidOid. */
 extern bool tm_meta_view_is_populated(Oid state_table, Oid *view);
+
 /* Cheap, cached: is relid the source of a view / the state of a view? */
 extern bool tm_meta_view_is_source(Oid relid);
 extern bool tm_meta_view_is_state(Oid relid);

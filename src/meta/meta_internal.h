@@ -40,6 +40,7 @@ typedef struct MetaExecution
 extern uint64 tm_meta_statement_begin(MetaStatement *statement, Datum *values,
 									  const char *nulls, MetaExecution *execution);
 extern void tm_meta_statement_end(const MetaExecution *execution);
+
 /* Both at once, for statements without a result. */
 extern uint64 tm_meta_statement_run(MetaStatement *statement, Datum *values,
 									const char *nulls);

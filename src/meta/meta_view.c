@@ -237,9 +237,9 @@ void
 tm_meta_view_delete(Oid state_table)
 {
 	static MetaStatement statements[] = {
-		{.sql = "DELETE FROM tidemark_state.view WHERE state_table = $1", .nargs = 1, .argtypes = {OIDOID}},
-		{.sql = "DELETE FROM tidemark_state.view_stats WHERE state_table = $1", .nargs = 1, .argtypes = {OIDOID}},
-		{.sql = "DELETE FROM tidemark_state.view_partition WHERE state_table = $1", .nargs = 1, .argtypes = {OIDOID}},
+		{.sql = "DELETE FROM tidemark_state.view WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "DELETE FROM tidemark_state.view_stats WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "DELETE FROM tidemark_state.view_partition WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
 
@@ -413,9 +413,9 @@ tm_meta_view_partition_list(Oid state_table, int *count, bool lock)
 {
 	static MetaStatement statements[] = {
 		{.sql = "SELECT partition, start_offset, next_offset, target_offset FROM tidemark_state.view_partition "
-			"WHERE state_table = $1 ORDER BY partition", .nargs = 1, .argtypes = {OIDOID}},
+		"WHERE state_table = $1 ORDER BY partition",.nargs = 1,.argtypes = {OIDOID}},
 		{.sql = "SELECT partition, start_offset, next_offset, target_offset FROM tidemark_state.view_partition "
-			"WHERE state_table = $1 ORDER BY partition FOR NO KEY UPDATE", .nargs = 1, .argtypes = {OIDOID}},
+		"WHERE state_table = $1 ORDER BY partition FOR NO KEY UPDATE",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	MetaExecution execution;
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};

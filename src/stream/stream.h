@@ -32,7 +32,8 @@ typedef enum StreamMetadata
 	STREAM_META_HEADERS,		/* jsonb */
 	STREAM_META_TOPIC,			/* text */
 	STREAM_META_INGEST_TIME,	/* timestamptz: when the worker took it */
-	STREAM_META_WATERMARK,		/* timestamptz: of the row's partition as of the row */
+	STREAM_META_WATERMARK,		/* timestamptz: of the row's partition as of
+								 * the row */
 } StreamMetadata;
 
 typedef struct StreamColumn
@@ -138,6 +139,7 @@ typedef struct StreamRows
 } StreamRows;
 
 extern StreamRows *tm_stream_rows_create(int natts, int capacity, MemoryContext cxt);
+
 /* Room for one more row at rows->nrows; the caller fills it and counts it. */
 extern void tm_stream_rows_reserve(StreamRows *rows);
 
@@ -162,10 +164,13 @@ extern FormatResult tm_stream_decode(StreamDecoder *decoder, const KafkaMessage 
 									 TimestampTz ingest_time, bool guarded,
 									 Datum *values, bool *isnull,
 									 TimestampTz *event_time, FormatError *error);
+
 /* Attribute number of the watermark column, or InvalidAttrNumber. */
 extern AttrNumber tm_stream_decoder_watermark_att(const StreamDecoder *decoder);
+
 /* Names of columns (of text) whose member no message had; NIL before any row. */
 extern List *tm_stream_decoder_absent(const StreamDecoder *decoder);
+
 /* "column (near miss)" list for the NOTICE of a SELECT, or NULL. */
 extern char *tm_stream_decoder_describe_absent(const StreamDecoder *decoder);
 
@@ -193,6 +198,7 @@ extern bool tm_stream_decode_guarded(StreamDecoder *decoder, const KafkaMessage 
  * UTF-8 as '\\x..'; *isnull when there are none.
  */
 extern Datum tm_stream_headers_to_jsonb(const KafkaMessage *msg, bool *isnull);
+
 /* From such an object (22023 for another jsonb); palloc'd. */
 extern void tm_stream_headers_from_jsonb(Datum datum, KafkaMessage *msg);
 
@@ -206,6 +212,7 @@ typedef struct StreamWatermark
 
 /* The watermark now: DT_NOBEGIN before the first row. */
 extern TimestampTz tm_stream_watermark_get(const StreamWatermark *wm);
+
 /* A row was decoded: take its event time in. */
 extern void tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_time);
 
@@ -213,10 +220,13 @@ extern void tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_t
 
 /* Append; the offset it got.  The caller runs as the stream's owner. */
 extern int64 tm_stream_log_append(Oid log_table, const KafkaMessage *msg);
+
 /* End offset (next) of a partition: 0 when empty. */
 extern int64 tm_stream_log_end(Oid log_table, int32 partition);
+
 /* Partitions that have messages. */
 extern List *tm_stream_log_partitions(Oid log_table);
+
 /*
  * Messages of a partition in offset order, from..(to - 1), at most limit;
  * palloc'd in cxt.  Returns the count.

@@ -160,7 +160,11 @@ tm_stream_check_definition(Oid relid)
 		if (options->columns[i].metadata == STREAM_META_NONE)
 			columns[ncolumns++] = options->columns[i].format;
 	}
-	/* the format knows which types it can fill, and which names are well-formed */
+
+	/*
+	 * the format knows which types it can fill, and which names are
+	 * well-formed
+	 */
 	(void) tm_format_open(options->format, ncolumns, columns, cxt);
 
 	MemoryContextSwitchTo(old);

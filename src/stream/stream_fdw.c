@@ -43,8 +43,10 @@
 enum PlanItem
 {
 	PLAN_CODES,					/* integers of tm_stream_pushdown_collect() */
-	PLAN_NEEDED,				/* attribute numbers that are read; 0 = whole row */
-	PLAN_USER,					/* OID whose rights the query uses, or InvalidOid */
+	PLAN_NEEDED,				/* attribute numbers that are read; 0 = whole
+								 * row */
+	PLAN_USER,					/* OID whose rights the query uses, or
+								 * InvalidOid */
 };
 
 typedef struct FdwScanState
@@ -195,8 +197,8 @@ begin_scan(ForeignScanState *node, int eflags)
 	state->codes = list_nth(plan->fdw_private, PLAN_CODES);
 
 	/*
-	 * Without parallel workers (see the header).  The planner has no way for a
-	 * relation to say so; the executor reads this when it starts to run.
+	 * Without parallel workers (see the header).  The planner has no way for
+	 * a relation to say so; the executor reads this when it starts to run.
 	 */
 	node->ss.ps.state->es_plannedstmt->parallelModeNeeded = false;
 

@@ -85,11 +85,14 @@ tm_stream_headers_from_jsonb(Datum datum, KafkaMessage *msg)
 		}
 		text = pnstrdup(value.val.string.val, value.val.string.len);
 		text = pg_server_to_any(text, value.val.string.len, PG_UTF8);
+
 		if (token == WJB_KEY)
 			headers[n++].name = text;
+
 		else
 		{
 			headers[n - 1].value = text;
+
 			headers[n - 1].len = strlen(text);
 		}
 	}

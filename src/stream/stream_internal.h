@@ -25,9 +25,11 @@ extern StreamTransport tm_stream_parse_transport(const char *value);
  */
 extern void tm_stream_parse_table_option(StreamOptions *options, const char *name,
 										 const char *value);
+
 /* The same for one option of a column; field goes to column->format. */
 extern void tm_stream_parse_column_option(StreamColumn *column, const char *name,
 										  const char *value);
+
 /* The word for a kind of metadata. */
 extern const char *tm_stream_metadata_name(StreamMetadata metadata);
 
@@ -61,9 +63,11 @@ typedef struct StreamRange
 extern void tm_stream_pushdown_collect(const StreamOptions *options,
 									   const RelOptInfo *baserel,
 									   List **exprs, List **codes);
+
 /* Evaluate them (states: ExprStates of exprs); range in the current context. */
 extern void tm_stream_pushdown_evaluate(List *codes, List *states,
 										ExprContext *econtext, StreamRange *range);
+
 /* For EXPLAIN: those on the partition, or the others; NULL when there is none. */
 extern char *tm_stream_pushdown_describe(List *codes, List *exprs,
 										 bool on_partition, List *context);
@@ -87,18 +91,22 @@ typedef struct StreamScanCounters
  */
 extern StreamScan *tm_stream_scan_create(const StreamOptions *options, TupleDesc tupdesc,
 										 const Bitmapset *needed, Oid userid);
+
 /*
  * Start, or start again, at the beginning of the range.  End offsets are those
  * of the first start.
  */
 extern void tm_stream_scan_start(StreamScan *scan, const StreamRange *range);
+
 /*
  * The next row into a cleared virtual slot of the stream's row type; its Datums
  * stay valid until the next call.  False at the end.
  */
 extern bool tm_stream_scan_next(StreamScan *scan, TupleTableSlot *slot);
+
 /* Free it and close its consumer. */
 extern void tm_stream_scan_destroy(StreamScan *scan);
+
 /* The WARNING about bad messages and the NOTICE about absent members. */
 extern void tm_stream_scan_report(StreamScan *scan);
 extern const StreamScanCounters *tm_stream_scan_counters(const StreamScan *scan);

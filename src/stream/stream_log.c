@@ -202,7 +202,7 @@ int64
 tm_stream_log_append(Oid log_table, const KafkaMessage *msg)
 {
 	Oid			types[LOG_COLUMNS] = {INT4OID, INT8OID, TIMESTAMPTZOID,
-		BYTEAOID, BYTEAOID, JSONBOID};
+	BYTEAOID, BYTEAOID, JSONBOID};
 	Datum		values[LOG_COLUMNS] = {0};
 	char		nulls[LOG_COLUMNS];
 	bool		isnull;

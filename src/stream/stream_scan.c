@@ -112,7 +112,8 @@ struct StreamScan
 /* ---- bounds ---- */
 
 static StreamBounds *bounds = NULL;
-static int	bounds_level;		/* transaction nest level at which they were set */
+static int	bounds_level;		/* transaction nest level at which they were
+								 * set */
 
 static void
 forget_bounds(XactEvent event, void *arg)

@@ -32,6 +32,7 @@ typedef struct ViewKey
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
+
 	/*
 	 * window_end of a tumble() whose window_start is a key too: a function of
 	 * it, neither stored nor grouped by.  end_of is that key's index.
@@ -46,14 +47,16 @@ typedef struct ViewState
 {
 	Aggref	   *aggref;			/* plain, as in the query */
 	Oid			transtype;		/* resolved transition type */
-	Oid			type;			/* of the column: transtype, or aggstate for internal */
+	Oid			type;			/* of the column: transtype, or aggstate for
+								 * internal */
 	Oid			collation;
 	AttrNumber	attno;
 } ViewState;
 
 typedef struct ViewSpec
 {
-	Query	   *query;			/* the user's query, group expressions flattened */
+	Query	   *query;			/* the user's query, group expressions
+								 * flattened */
 	Index		source_rti;
 	Oid			source;
 	bool		source_is_stream;
@@ -61,7 +64,8 @@ typedef struct ViewSpec
 	int			nkeys;
 	ViewState  *states;
 	int			nstates;
-	int			nstored_keys;	/* at least 1: a view without keys has a constant one */
+	int			nstored_keys;	/* at least 1: a view without keys has a
+								 * constant one */
 	bool		no_keys;
 	Bitmapset  *needed;			/* source attributes, as Bitmapset of Vars */
 	List	   *other_tables;	/* OIDs of the ordinary tables it joins */
@@ -79,8 +83,10 @@ extern ViewSpec *tm_view_analyze(const Query *query, const char *source_text,
 
 /* The spec of an existing view, from its query view. */
 extern ViewSpec *tm_view_load_spec(const MetaView *view);
+
 /* Index of the group key that is a window_start of tumble(), or -1. */
 extern int	tm_view_find_window_start(const ViewSpec *spec);
+
 /* The query behind a (plain) view: a copy. */
 extern Query *tm_view_get_query(Oid view);
 
@@ -121,12 +127,14 @@ extern double tm_view_column_tolerance(const ViewSpec *spec, int column);
 /* Column definitions of the state table, and its key columns, as SQL. */
 extern char *tm_view_state_columns(const ViewSpec *spec);
 extern char *tm_view_state_keys(const ViewSpec *spec);
+
 /* What the states are today: one text per state, compared before each use. */
 extern List *tm_view_state_stamps(const ViewSpec *spec);
 
 /* ---- view_settings.c: as whom and under which settings a view is computed ---- */
 
 extern List *tm_view_capture_settings(void);
+
 /* Apply them until AtEOXact_GUC(false, level). */
 extern int	tm_view_push_settings(const MetaView *view);
 

@@ -224,7 +224,7 @@ static void
 check_index_tablespace(IndexStmt *stmt)
 {
 	Oid			space = stmt->tableSpace ? get_tablespace_oid(stmt->tableSpace, false) :
-		GetDefaultTablespace(RELPERSISTENCE_PERMANENT, false);
+	GetDefaultTablespace(RELPERSISTENCE_PERMANENT, false);
 
 	if (!OidIsValid(space) || space == MyDatabaseTableSpace)
 		return;

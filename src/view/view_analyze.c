@@ -546,7 +546,7 @@ check_needed(const ViewSpec *spec, ParseState *pstate)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("system columns are not supported in a continuous view"),
-				 errhint("Use columns of the source."),
+					 errhint("Use columns of the source."),
 					 parser_errposition(pstate, location)));
 	}
 	if (spec->source_is_stream)

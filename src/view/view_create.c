@@ -217,6 +217,7 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	text = deparse(tm_view_visible_query(spec, view->state_table));
+
 	SPI_connect();
 	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name, column_list(into->colNames), text),
 					 false, 0);
@@ -266,7 +267,7 @@ tm_view_wants_create(const CreateTableAsStmt *stmt)
 		return false;
 	foreach(lc, stmt->into->options)
 		if (tm_view_is_tidemark_option(lfirst(lc)))
-			return true;
+		return true;
 	return false;
 }
 

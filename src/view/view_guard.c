@@ -47,7 +47,7 @@ find_source(Oid relid)
 	ancestors = get_partition_ancestors(relid);
 	foreach(lc, ancestors)
 		if (tm_meta_view_is_source(lfirst_oid(lc)))
-			source = lfirst_oid(lc);
+		source = lfirst_oid(lc);
 	list_free(ancestors);
 	return source;
 }

@@ -261,7 +261,7 @@ locate_in_jointree(Node *node, Index rti, bool *nullable)
 
 		foreach(lc, ((FromExpr *) node)->fromlist)
 			if (locate_in_jointree(lfirst(lc), rti, nullable))
-				return true;
+			return true;
 		return false;
 	}
 	else

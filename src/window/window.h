@@ -23,8 +23,8 @@ typedef struct TimeWindowSpec
 	int64		size;			/* microseconds; 0: the size is in months */
 	int32		months;			/* calendar months; 0: see size */
 	pg_tz	   *timezone;		/* whose wall clock, or NULL for UTC */
-	int64		origin;			/* wall clock: a boundary, reduced modulo size;
-								 * months: microseconds into the month */
+	int64		origin;			/* wall clock: a boundary, reduced modulo
+								 * size; months: microseconds into the month */
 	int64		origin_month;	/* months since year 0; only if months > 0 */
 } TimeWindowSpec;
 

@@ -285,7 +285,7 @@ static void
 check_size(const Interval *size, bool has_timezone)
 {
 	bool		infinite = size->month == PG_INT32_MAX &&
-		size->day == PG_INT32_MAX && size->time == PG_INT64_MAX;
+	size->day == PG_INT32_MAX && size->time == PG_INT64_MAX;
 
 	/* the sum of days and time is checked where it is made */
 	if (infinite || (size->month <= 0 && size->day <= 0 && size->time <= 0))

@@ -77,11 +77,13 @@ extern void tm_worker_init_shmem(void);
  * or the database is stopped.
  */
 extern bool tm_worker_slot_want(Oid database, WorkerRole role, Oid object, int index);
+
 /*
  * Nobody wants it any more: ends the process (SIGTERM), frees the slot, at once
  * or when the process has ended.
  */
 extern void tm_worker_slot_drop(Oid database, WorkerRole role, Oid object, int index);
+
 /*
  * All slots (of a database, or InvalidOid for all) but those whose process only
  * has to end, copied; palloc'd.
@@ -97,11 +99,13 @@ extern WorkerInfo *tm_worker_slot_list(Oid database, int *count);
  */
 extern bool tm_worker_slot_start(Oid database, WorkerRole role, Oid object, int index,
 								 const char *function, const char *display_name);
+
 /*
  * Look after processes that were started but never attached: they count as
  * failed.  Whoever calls tm_worker_slot_start() calls this in its loop.
  */
 extern void tm_worker_slot_check_starts(void);
+
 /*
  * Milliseconds until the first slot without process of this database (InvalidOid:
  * of any) and kind (schedulers, or all others) may start; -1 when there is none.
@@ -121,6 +125,7 @@ extern void tm_worker_attach(WorkerInfo *info);
  * the slot had: log it then, and only then.
  */
 extern bool tm_worker_report_trouble(int sqlstate, const char *message, const char *hint);
+
 /*
  * For the PG_CATCH of a process's top level: the error being handled becomes the
  * slot's trouble, is logged if it is a new one, and the process ends (this does
@@ -128,8 +133,10 @@ extern bool tm_worker_report_trouble(int sqlstate, const char *message, const ch
  */
 extern void tm_worker_exit_with_error(void);
 extern void tm_worker_report_batch(const int64 *phase_us, int64 rows);
+
 /* In a process without a slot (inject()) this does nothing. */
 extern void tm_worker_report_phase(WorkerPhase phase);
+
 /* A clean end: no backoff, start again at once if still wanted. */
 extern void tm_worker_report_done(void);
 
@@ -140,12 +147,16 @@ extern void tm_worker_report_done(void);
  * at the database again.
  */
 extern void tm_worker_wake_scheduler(Oid database);
+
 /* The same when the current transaction has committed (once per transaction). */
 extern void tm_worker_wake_scheduler_at_commit(void);
+
 /* Is that going to happen: did this transaction change what is wanted? */
 extern bool tm_worker_is_wake_pending(void);
+
 /* The launcher alone: the list of databases has changed. */
 extern void tm_worker_wake_launcher_at_commit(void);
+
 /* Set the latches of all workers of this database working on object. */
 extern void tm_worker_wake_object(Oid database, Oid object);
 
@@ -170,13 +181,16 @@ extern void tm_worker_before_database_command(Node *stmt);
 
 /* For the launcher: it is the process to be woken, until it exits. */
 extern void tm_worker_attach_launcher(void);
+
 /*
  * For the launcher: does this database need a scheduler?  Not if it is stopped,
  * or if the last one found no extension there and nobody woke it since.
  */
 extern bool tm_worker_database_is_wanted(Oid database);
+
 /* Schedulers that run or start and have not found the extension yet. */
 extern int	tm_worker_count_looking(void);
+
 /* Forget, with their slots, all databases but these. */
 extern void tm_worker_keep_databases(const Oid *databases, int count);
 
@@ -185,6 +199,7 @@ extern void tm_worker_keep_databases(const Oid *databases, int count);
  * reads what is wanted, so that no wake-up is lost.
  */
 extern bool tm_worker_begin_look(void);
+
 /* What it found: no extension makes it the last word until a wake-up. */
 extern void tm_worker_report_look(bool installed);
 
@@ -197,6 +212,7 @@ extern void tm_worker_report_look(bool installed);
  * fall back to a timeout of 100 ms.
  */
 extern bool tm_worker_listen_commits(bool listen);
+
 /* A batch committed: wake the listeners of this database. */
 extern void tm_worker_signal_commit(void);
 
@@ -228,5 +244,9 @@ extern bool tm_worker_continue(void);
  * none), and reset the latch.
  */
 extern void tm_worker_wait(pgsocket fd, long timeout_ms);
+
+/* A transaction of a process, with an active snapshot. */
+extern void tm_worker_begin(void);
+extern void tm_worker_commit(void);
 
 #endif							/* TM_WORKER_H */

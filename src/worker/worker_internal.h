@@ -29,8 +29,8 @@ typedef struct WorkerSlot
 	bool		in_use;
 	bool		dropped;		/* free it when its process has ended */
 	bool		stopping;		/* we sent the SIGTERM: no failure */
-	bool		failed;			/* the process said so: a failure, although its
-								 * exit code is 0 */
+	bool		failed;			/* the process said so: a failure, although
+								 * its exit code is 0 */
 	bool		done;			/* the process said so: no failure */
 	bool		has_trouble;	/* this process has reported trouble */
 	uint64		generation;		/* of the process; one with another generation
@@ -94,23 +94,29 @@ extern volatile sig_atomic_t tm_worker_stop_requested;
 /* The slot of this work, or NULL.  Lock held. */
 extern WorkerSlot *tm_worker_slot_find(Oid database, WorkerRole role, Oid object,
 									   int index);
+
 /* What tm_worker_slot_drop() does, for a slot.  Lock held exclusively. */
 extern void tm_worker_slot_end(WorkerSlot *slot);
+
 /* Write trouble, or NULL for none; true if it is another one.  Lock held. */
 extern bool tm_worker_slot_set_trouble(WorkerSlot *slot, int sqlstate,
 									   const char *message, const char *hint);
+
 /* The process ended badly: counts the failure, sets next_start.  Lock held. */
 extern void tm_worker_slot_fail(WorkerSlot *slot);
 
 /* Entry of a database; NULL if it has none or (create) all are taken.  Lock held. */
 extern WorkerDatabase *tm_worker_database_find(Oid database, bool create);
+
 /* End all stops that this backend has asked for. */
 extern void tm_worker_end_stops(void);
 
 /* Wake whoever restarts the processes of this role.  Lock held. */
 extern void tm_worker_wake_starter(Oid database, WorkerRole role);
+
 /* The launcher, now.  Lock held. */
 extern void tm_worker_wake_launcher(void);
+
 /* Make sure that the work due at the end of this transaction gets done. */
 extern void tm_worker_watch_transaction(void);
 

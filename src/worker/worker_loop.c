@@ -9,19 +9,21 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "base/compat.h"
 #include "base/settings.h"
 #include "worker/worker_internal.h"
 
-volatile sig_atomic_t tm_worker_stop_requested = false;
+volatile	sig_atomic_t tm_worker_stop_requested = false;
 
 /*
  * die() alone would end an idle process with a FATAL in the log at every
@@ -116,4 +118,20 @@ tm_worker_wait(pgsocket fd, long timeout_ms)
 		events |= WL_SOCKET_READABLE;
 	(void) WaitLatchOrSocket(MyLatch, events, fd, timeout_ms, TM_WAIT_EVENT);
 	ResetLatch(MyLatch);
+}
+
+void
+tm_worker_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+tm_worker_commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
 }

@@ -77,7 +77,10 @@ tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 	}
 }
 
-/* The last applied message, read again: is it the one we remember? */
+/*
+ * The last applied message, read again: is it the one we remember?  SQLSTATEs
+ * of class 55 pass by themselves; the errors of these checks do not.
+ */
 static void
 check_last_message(const StreamOptions *options, KafkaConsumer *consumer, const MetaPartition *p)
 {
@@ -98,7 +101,7 @@ check_last_message(const StreamOptions *options, KafkaConsumer *consumer, const 
 		(msg->has_timestamp && !TIMESTAMP_IS_NOBEGIN(p->last_timestamp) &&
 		 msg->timestamp != p->last_timestamp))
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),
 				 errmsg("topic \"%s\" was re-created", options->topic),
 				 errdetail("Offset %lld of partition %d holds another message than the one applied.",
 						   (long long) p->last_offset, p->partition),
@@ -114,7 +117,7 @@ tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *options,
 	if (ingest->cluster_id != NULL && cluster_id != NULL &&
 		strcmp(ingest->cluster_id, cluster_id) != 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),
 				 errmsg("stream \"%s\" now reads another Kafka cluster", get_rel_name(ingest->stream)),
 				 errdetail("Its offsets belong to cluster %s, the brokers say %s.",
 						   ingest->cluster_id, cluster_id),

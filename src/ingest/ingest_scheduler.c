@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,6 +31,7 @@
 #include "worker/worker.h"
 
 #define RECHECK_MS			60000
+#define LOOK_LOCK_TIMEOUT	"300ms"
 
 /* One process that should be there. */
 typedef struct WantedWork
@@ -226,6 +228,8 @@ tm_scheduler_main(Datum arg)
 	PG_TRY();
 	{
 		tm_worker_init_process(self.database);
+		/* shorter than deadlock_timeout: DDL of users wins, we look again */
+		SetConfigOption("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 		run_scheduler();
 	}
 	PG_CATCH();

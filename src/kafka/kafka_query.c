@@ -97,7 +97,8 @@ ask_or_throw(KafkaConsumer *consumer, KafkaQuestion question, void *arg,
 			 consumer->in_trouble ?
 			 errdetail("The client library reports: %s",
 					   consumer->trouble_text) :
-			 errdetail("No Kafka broker answered within %d ms.", timeout_ms)));
+			 errdetail("No Kafka broker answered within %d ms.", timeout_ms),
+			 errhint("Check that the brokers run and that bootstrap_servers names them.")));
 }
 
 /* ---- metadata ---- */

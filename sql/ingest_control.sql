@@ -231,6 +231,35 @@ DROP MATERIALIZED VIEW v1;
 SELECT stream, into_table FROM tidemark.ingests;
 SELECT tidemark.drop_ingest('s');
 
+-- an ingest that came here by restore is paused, until somebody says that it belongs here
+TRUNCATE t;
+SELECT tidemark.start_ingest('s', into_table => 't');
+CREATE MATERIALIZED VIEW v1 WITH (tidemark.continuous) AS SELECT count(*), sum(id) FROM t;
+UPDATE tidemark_state.ingest SET system_identifier = 1;
+SELECT state, reason, hint FROM tidemark.ingests;
+SELECT tidemark.inject('s', '{"id":16,"k":"a"}');
+UPDATE tidemark_state.ingest SET topic = 'other';
+SELECT refused($$ SELECT tidemark.resume('s') $$);
+UPDATE tidemark_state.ingest SET topic = 't';
+SELECT tidemark.resume('s');
+SELECT state, reason, hint FROM tidemark.ingests;
+SELECT count(*) FROM t WHERE id = 16;
+SELECT differ('v1');
+-- paused by hand and then restored
+SELECT tidemark.pause('s');
+UPDATE tidemark_state.ingest SET database = 1;
+SELECT state, reason FROM tidemark.ingests;
+SELECT tidemark.pause('s');
+SELECT tidemark.resume('s');
+SELECT state, reason FROM tidemark.ingests;
+UPDATE tidemark_state.ingest SET database = 1, topic = 'other';
+SELECT tidemark.reset_ingest('s', 'latest');
+SELECT state, reason FROM tidemark.ingests;
+SELECT tidemark.resume('s');
+SELECT state, reason FROM tidemark.ingests;
+DROP MATERIALIZED VIEW v1;
+SELECT tidemark.drop_ingest('s');
+
 SET client_min_messages = warning;
 DROP SCHEMA ing CASCADE;
 SELECT * FROM rest();

@@ -124,7 +124,8 @@ extern void tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *o
 									  KafkaConsumer *consumer);
 
 /* A start_at that names an offset which is not in the log yet: 22023. */
-extern void tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end) pg_attribute_noreturn();
+extern void tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end)
+			__attribute__((noreturn));
 
 /*
  * Is the topic still the one that was read?  Throws 55000 otherwise.
@@ -157,7 +158,8 @@ extern bool tm_ingest_promote_views(Oid stream);
 /* ---- ingest_wait.c ---- */
 
 /* What a wait says when another session has dropped the view meanwhile. */
-extern void tm_ingest_throw_view_dropped(void) pg_attribute_noreturn();
+extern void tm_ingest_throw_view_dropped(void)
+			__attribute__((noreturn));
 
 /*
  * REFRESH: wait until the view is live and has reached the end offsets of now.

@@ -163,6 +163,9 @@ def administer(command, topic, *a):
         done(admin.delete_topics([topic]))
     elif command == "partitions":
         done(admin.create_partitions([NewPartitions(topic, int(a[0]))]))
+        # a producer that knows the topic would not see them for minutes
+        for key in [k for k in clients if k[0] is Producer]:
+            del clients[key]
         wait_for_leaders(admin, topic, int(a[0]))
     elif command == "trim":
         where = TopicPartition(topic, int(a[0]), int(a[1]))

@@ -196,7 +196,8 @@ tm_kafka_error_throw(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 				 errmsg("a partition of topic \"%s\" does not exist",
 						consumer->topic) :
 				 errmsg("topic \"%s\" does not exist", consumer->topic),
-				 errdetail("The client library reports: %s", detail)));
+				 errdetail("The client library reports: %s", detail),
+				 errhint("Reading creates no topics: create it, or correct the stream's topic; an ingest that has failed goes on after tidemark.resume().")));
 
 	if (err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
 		err == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)

@@ -69,7 +69,8 @@ check_sigterm('broker stopped');
 own_broker('start');
 check_goes_on('broker started again');
 
-produce_ids_begin($topic, 2, 5000);
+# (a producer that loses its broker in the middle may write twice: it is done)
+produce_ids($topic, 2, 1000);
 own_broker('kill');
 check_trouble('broker killed');
 
@@ -77,7 +78,6 @@ check_trouble('broker killed');
 $node->restart;
 check_trouble('server started without a broker');
 own_broker('start');
-kafka_end();
 check_goes_on('broker came later');
 
 # connected, but silent

@@ -19,9 +19,9 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 
 #include "base/compat.h"
 #include "ingest/ingest_internal.h"
@@ -42,7 +42,7 @@ tm_is_ours(PG_FUNCTION_ARGS)
 /* ---- definition of a view ---- */
 
 /*
- * Lock the relations of a query, as pg_get_viewdef() is going to do; stop (true)
+ * Lock the relations of a query, as pg_get_querydef() is going to do; stop (true)
  * at the first that cannot be had at once.
  */
 static bool
@@ -63,19 +63,24 @@ lock_walker(Node *node, void *context)
 	return expression_tree_walker(node, lock_walker, context);
 }
 
-/* view_definition(view): its query as text */
+/*
+ * view_definition(view): its query as text.  Not by pg_get_viewdef(), which asks
+ * the catalogs in SQL, with the operators that the caller's search_path has.
+ */
 Datum
 tm_view_definition(PG_FUNCTION_ARGS)
 {
 	Oid			view = PG_GETARG_OID(0);
+	Query	   *query;
 
 	if (!ConditionalLockRelationOid(view, AccessShareLock))
 		PG_RETURN_NULL();
-	if (get_rel_relkind(view) != RELKIND_VIEW ||
-		lock_walker((Node *) tm_view_get_query(view), NULL))
+	if (get_rel_relkind(view) != RELKIND_VIEW)
 		PG_RETURN_NULL();
-	PG_RETURN_DATUM(OidFunctionCall2(F_PG_GET_VIEWDEF_OID_BOOL, ObjectIdGetDatum(view),
-									 BoolGetDatum(true)));
+	query = tm_view_get_query(view);
+	if (lock_walker((Node *) query, NULL))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s;", pg_get_querydef(query, true))));
 }
 
 /* ---- size of a relation ---- */

@@ -64,6 +64,7 @@ sub new_node
 	%conf = (
 		'shared_preload_libraries' => 'tidemark',
 		'restart_after_crash'      => 'on',
+		'jit'                      => 'off',
 		'max_worker_processes'     => 16,
 		'tidemark.restart_backoff_max' => '1s',
 		%conf);

@@ -62,8 +62,11 @@ decode_for_view(const MetaView *view, const StreamOptions *options,
 									  rows->isnull + (size_t) rows->nrows * rows->natts,
 									  &event_time, &error))
 			continue;
-		rows->message[rows->nrows] = i;
-		rows->watermark[rows->nrows] = DT_NOBEGIN;
+		rows->info[rows->nrows].message = i;
+		rows->info[rows->nrows].partition = messages[i].partition;
+		rows->info[rows->nrows].offset = messages[i].offset;
+		rows->info[rows->nrows].event_time = event_time;
+		rows->info[rows->nrows].watermark = DT_NOBEGIN;
 		rows->nrows++;
 	}
 	AtEOXact_GUC(false, level);

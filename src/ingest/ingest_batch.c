@@ -298,8 +298,11 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 		values[watermark_att - 1] = TimestampTzGetDatum(watermark);
 		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(watermark);
 	}
-	rows->message[rows->nrows] = i;
-	rows->watermark[rows->nrows] = watermark;
+	rows->info[rows->nrows].message = i;
+	rows->info[rows->nrows].partition = msg->partition;
+	rows->info[rows->nrows].offset = msg->offset;
+	rows->info[rows->nrows].event_time = event_time;
+	rows->info[rows->nrows].watermark = watermark;
 	rows->nrows++;
 	tm_stream_watermark_advance(&wm, event_time);
 	partition->max_event_time = wm.max_event_time;
@@ -339,7 +342,7 @@ static bool
 refuse_row(const StreamRows *rows, int row, ErrorData *error, void *arg)
 {
 	BatchRun   *run = arg;
-	int			message = rows->message[row];
+	int			message = rows->info[row].message;
 
 	if (run->ctx->options->on_error_fail)
 	{
@@ -347,7 +350,7 @@ refuse_row(const StreamRows *rows, int row, ErrorData *error, void *arg)
 		return false;
 	}
 	get_partition(run, run->batch->messages[message].partition)->dead_letters++;
-	add_letter(run, message, "table", error->sqlerrcode, error->message, rows->watermark[row]);
+	add_letter(run, message, "table", error->sqlerrcode, error->message, rows->info[row].watermark);
 	return true;
 }
 

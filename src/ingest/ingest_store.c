@@ -396,8 +396,7 @@ capture_row(StoreRun *run, int row, TupleTableSlot *slot)
 	}
 	MemoryContextSwitchTo(oldcxt);
 
-	stored->message[stored->nrows] = run->rows->message[row];
-	stored->watermark[stored->nrows] = run->rows->watermark[row];
+	stored->info[stored->nrows] = run->rows->info[row];
 	stored->nrows++;
 }
 

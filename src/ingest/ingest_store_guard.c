@@ -89,8 +89,7 @@ append_rows(StoreGuard *guard, const StreamRows *from)
 			stored->values[dest + i] = isnull ? (Datum) 0 :
 				datumCopy(from->values[source + i], att->attbyval, att->attlen);
 		}
-		stored->message[stored->nrows] = from->message[row];
-		stored->watermark[stored->nrows] = from->watermark[row];
+		stored->info[stored->nrows] = from->info[row];
 		stored->nrows++;
 	}
 	MemoryContextSwitchTo(oldcxt);

@@ -19,10 +19,12 @@
 #include "nodes/extensible.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/value.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/restrictinfo.h"
 #include "optimizer/tlist.h"
+#include "parser/parsetree.h"
 #include "access/transam.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,8 +35,9 @@
 typedef struct BatchScanState
 {
 	CustomScanState css;
-	const StreamRows *rows;
+	const BatchRows *batch;
 	int			next_row;
+	int			natts;			/* of the source; BatchColumns follow */
 	int			ncolumns;
 	AttrNumber *columns;		/* attribute of the source per scan column */
 } BatchScanState;
@@ -58,35 +61,69 @@ tm_batch_scan_set_source(BatchSource source)
 
 /* ---- execution ---- */
 
+static Datum
+batch_column(const BatchRows *batch, int row, BatchColumn column, bool *isnull)
+{
+	const StreamRowInfo *info = &batch->rows->info[row];
+	TimestampTz horizon;
+
+	*isnull = false;
+	switch (column)
+	{
+		case BATCH_ROW:
+			return Int32GetDatum(row);
+		case BATCH_PARTITION:
+			return Int32GetDatum(info->partition);
+		case BATCH_OFFSET:
+			return Int64GetDatum(info->offset);
+		case BATCH_HORIZON:
+			horizon = Max(info->watermark, batch->horizon);
+			*isnull = TIMESTAMP_IS_NOBEGIN(horizon);
+			return TimestampTzGetDatum(horizon);
+		case BATCH_WINDOW_START:
+			*isnull = batch->window_start == NULL ||
+				TIMESTAMP_IS_NOBEGIN(batch->window_start[row]);
+			return *isnull ? (Datum) 0 : TimestampTzGetDatum(batch->window_start[row]);
+		case BATCH_NCOLUMNS:
+			break;
+	}
+	elog(ERROR, "unexpected column of a batch: %d", (int) column);
+}
+
 static TupleTableSlot *
 next_row(ScanState *node)
 {
 	BatchScanState *state = (BatchScanState *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
+	const StreamRows *rows = state->batch->rows;
 	const Datum *values;
 	const bool *isnull;
-
-	const StreamRows *rows = state->rows;
+	int			row = state->next_row;
 
 	ExecClearTuple(slot);
-	if (state->next_row >= rows->nrows)
+	if (row >= rows->nrows)
 		return slot;
-	values = rows->values + (size_t) state->next_row * rows->natts;
-	isnull = rows->isnull + (size_t) state->next_row * rows->natts;
+	values = rows->values + (size_t) row * rows->natts;
+	isnull = rows->isnull + (size_t) row * rows->natts;
 	state->next_row++;
 	for (int i = 0; i < state->ncolumns; i++)
 	{
 		int			att = state->columns[i] - 1;
 
-		/* a column added since the rows were made */
-		if (att >= rows->natts)
+		if (att >= state->natts)
+			slot->tts_values[i] = batch_column(state->batch, row, att - state->natts,
+											   &slot->tts_isnull[i]);
+		else if (att >= rows->natts)
 		{
+			/* a column added since the rows were made */
 			slot->tts_values[i] = (Datum) 0;
 			slot->tts_isnull[i] = true;
-			continue;
 		}
-		slot->tts_values[i] = values[att];
-		slot->tts_isnull[i] = isnull[att];
+		else
+		{
+			slot->tts_values[i] = values[att];
+			slot->tts_isnull[i] = isnull[att];
+		}
 	}
 	return ExecStoreVirtualTuple(slot);
 }
@@ -104,11 +141,12 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	CustomScan *scan = (CustomScan *) node->ss.ps.plan;
 	ListCell   *lc;
 
-	if (current.rows == NULL || current.plan != estate->es_plannedstmt)
+	if (current.batch == NULL || current.plan != estate->es_plannedstmt)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("function tidemark_state.batch_rows() cannot be called")));
-	state->rows = current.rows;
+	state->batch = current.batch;
+	state->natts = intVal(linitial(scan->custom_private));
 	state->columns = palloc(sizeof(AttrNumber) * Max(list_length(scan->custom_scan_tlist), 1));
 	foreach(lc, scan->custom_scan_tlist)
 	{
@@ -187,6 +225,15 @@ make_scan_tlist(RelOptInfo *rel, List *clauses)
 	return result;
 }
 
+/* How many columns of the source come before the BatchColumns. */
+static int
+count_source_columns(PlannerInfo *root, RelOptInfo *rel)
+{
+	RangeTblFunction *function = linitial(planner_rt_fetch(rel->relid, root)->functions);
+
+	return function->funccolcount - BATCH_NCOLUMNS;
+}
+
 static Plan *
 plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 		  List *clauses, List *custom_plans)
@@ -198,6 +245,7 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 	scan->scan.plan.qual = clauses;
 	scan->scan.scanrelid = 0;
 	scan->flags = path->flags;
+	scan->custom_private = list_make1(makeInteger(count_source_columns(root, rel)));
 	scan->custom_scan_tlist = make_scan_tlist(rel, clauses);
 	scan->methods = &scan_methods;
 	return &scan->scan.plan;

@@ -6,6 +6,11 @@
  *		partial states of the rows, into a tuplestore	(no lock on the view)
  *		lock the view
  *		a new snapshot, and the merge
+ *		the rows that were too late for it				(late_rows.c)
+ *
+ * Lateness costs nothing while there is none: a row can be late for a window
+ * only if its own event time is that late, which is looked at in the rows
+ * themselves.  Only if there is one does the delta query get the condition.
  *
  * Two workers of one stream compute their partial states at the same time and
  * take turns at the merge; each takes the locks of its views in order of
@@ -46,6 +51,7 @@
 #include "base/compat.h"
 #include "base/fault.h"
 #include "maintain/maintain_internal.h"
+#include "window/window.h"
 
 /* Everything kept about one view. */
 typedef struct MaintainView
@@ -58,6 +64,8 @@ typedef struct MaintainView
 	MemoryContext cxt;
 	ViewSpec   *spec;
 	PartialPlan *plan;			/* over the batch */
+	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
+	PartialPlan *late_plan;		/* the rows that are, or NULL */
 	DeltaMerge *merge;
 } MaintainView;
 
@@ -136,6 +144,7 @@ load_view(MaintainView *entry, const MetaView *view)
 		MemoryContextDelete(entry->cxt);
 	entry->cxt = NULL;
 	entry->plan = NULL;
+	entry->on_time_plan = entry->late_plan = NULL;
 	entry->merge = NULL;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
@@ -177,7 +186,8 @@ prepare_view(MaintainView *entry, const MetaView *view)
 		tm_partial_plan_lock(entry->plan) && entry->valid)
 		return;
 	load_view(entry, view);
-	entry->plan = tm_partial_plan_create(entry->spec, false, entry->cxt);
+	entry->plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ALL, false),
+										 entry->cxt);
 }
 
 /* ---- work ---- */
@@ -188,17 +198,103 @@ tm_maintain_lock(Oid state_table)
 	LockDatabaseObject(RelationRelationId, state_table, 0, ExclusiveLock);
 }
 
-static void
-merge_delta(DeltaMerge *merge, Oid state_table, Tuplestorestate *delta, TupleDesc tupdesc)
+/* May one of the rows be late for a window of the view? */
+static bool
+has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 {
-	TM_FAULT("merge");
-	tm_maintain_lock(state_table);
+	if (!VIEW_CLOSES(&spec->options))
+		return false;
+	for (int i = 0; i < batch->rows->nrows; i++)
+	{
+		const StreamRowInfo *info = &batch->rows->info[i];
+
+		if (!TIMESTAMP_IS_NOBEGIN(info->event_time) &&
+			!tm_window_is_row_on_time(info->event_time, spec->options.allowed_lateness,
+									  Max(info->watermark, batch->horizon)))
+			return true;
+	}
+	return false;
+}
+
+/* The plan that leaves late rows out; made when it is first needed. */
+static PartialPlan *
+get_on_time_plan(MaintainView *entry)
+{
+	if (entry->on_time_plan == NULL || !tm_partial_plan_lock(entry->on_time_plan))
+		entry->on_time_plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ON_TIME, false),
+													 entry->cxt);
+	return entry->on_time_plan;
+}
+
+static PartialPlan *
+get_late_plan(MaintainView *entry)
+{
+	if (entry->late_plan == NULL || !tm_partial_plan_lock(entry->late_plan))
+		entry->late_plan = tm_partial_plan_create(tm_view_late_query(entry->spec), entry->cxt);
+	return entry->late_plan;
+}
+
+static Tuplestorestate *
+run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tupdesc)
+{
+	Tuplestorestate *delta;
+	PartialPlan *plan = late ? get_on_time_plan(entry) : entry->plan;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	delta = tm_partial_plan_run(plan, batch, tupdesc);
+	PopActiveSnapshot();
+	return delta;
+}
+
+/* The caller holds the view's lock. */
+static void
+merge_delta(MaintainView *entry, Tuplestorestate *delta, TupleDesc tupdesc)
+{
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) tm_delta_merge_run(merge, delta, tupdesc);
+	(void) tm_delta_merge_run(entry->merge, delta, tupdesc);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
+}
+
+static void
+apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
+{
+	bool		closes = VIEW_CLOSES(&entry->spec->options);
+	MetaProgress progress;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+	bool		late;
+
+	if (closes)
+	{
+		tm_meta_progress_get(view->state_table, &progress);
+		batch->horizon = progress.horizon;
+	}
+	late = has_late_candidate(entry->spec, batch);
+	delta = run_delta(entry, batch, late, &tupdesc);
+	TM_FAULT("merge");
+	tm_maintain_lock(view->state_table);
+	if (closes)
+	{
+		/* another worker may have closed windows meanwhile */
+		tm_meta_progress_get(view->state_table, &progress);
+		if (progress.horizon > batch->horizon)
+		{
+			batch->horizon = progress.horizon;
+			late = has_late_candidate(entry->spec, batch);
+			tuplestore_end(delta);
+			delta = run_delta(entry, batch, late, &tupdesc);
+		}
+	}
+	merge_delta(entry, delta, tupdesc);
+	tuplestore_end(delta);
+	if (late)
+	{
+		progress.late += tm_late_rows_record(view, entry->spec, get_late_plan(entry), batch);
+		tm_meta_progress_put(view->state_table, &progress);
+	}
 }
 
 void
@@ -206,17 +302,12 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 {
 	int64		started = tm_clock_monotonic_us();
 	MaintainView *entry = get_view(view);
+	BatchRows	batch = {.rows = rows,.horizon = DT_NOBEGIN};
 	ViewIdentity identity;
-	Tuplestorestate *delta;
-	TupleDesc	tupdesc;
 
 	tm_view_enter(view, &identity);
 	prepare_view(entry, view);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	delta = tm_partial_plan_run(entry->plan, rows, &tupdesc);
-	PopActiveSnapshot();
-	merge_delta(entry->merge, view->state_table, delta, tupdesc);
-	tuplestore_end(delta);
+	apply_rows(entry, view, &batch);
 	tm_view_leave(&identity);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
@@ -228,15 +319,19 @@ tm_maintain_apply_source(const MetaView *view)
 	ViewIdentity identity;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark history",
 											  ALLOCSET_DEFAULT_SIZES);
+	ViewRows	rows;
 	PartialPlan *plan;
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
 	tm_view_enter(view, &identity);
 	prepare_view(entry, view);
-	plan = tm_partial_plan_create(entry->spec, true, cxt);
+	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
+	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
 	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
-	merge_delta(entry->merge, view->state_table, delta, tupdesc);
+	TM_FAULT("merge");
+	tm_maintain_lock(view->state_table);
+	merge_delta(entry, delta, tupdesc);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
 	tm_view_leave(&identity);
@@ -302,7 +397,8 @@ tm_maintain_needed(const MetaView *view)
 		tm_view_enter(view, &identity);
 		prepare_view(entry, view);
 		tm_view_leave(&identity);
-		result = entry->spec->needed;
+		result = entry->spec->options.late_table ? all_columns(view->source) :
+			entry->spec->needed;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

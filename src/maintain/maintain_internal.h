@@ -12,10 +12,21 @@
 
 /* ---- batch_scan.c: rows in memory as a relation ---- */
 
-/* What scans of tidemark_state.batch_rows() return, and in which plan. */
-typedef struct BatchSource
+/*
+ * Rows for tidemark_state.batch_rows(), with what its columns behind those of
+ * the source need (BatchColumn).
+ */
+typedef struct BatchRows
 {
 	const StreamRows *rows;
+	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
+	const TimestampTz *window_start;	/* per row, for tm_window_start; or NULL */
+} BatchRows;
+
+/* What scans of it return, and in which plan. */
+typedef struct BatchSource
+{
+	const BatchRows *batch;
 	const PlannedStmt *plan;
 } BatchSource;
 
@@ -27,21 +38,32 @@ extern BatchSource tm_batch_scan_set_source(BatchSource source);
 typedef struct PartialPlan PartialPlan;
 
 /*
- * Plan kept in cxt for as long as it is valid.  over_source as in
- * tm_view_delta_query().
+ * Plan of a query of view_delta.c, kept in cxt for as long as it is valid.
+ * Changes the query.
  */
-extern PartialPlan *tm_partial_plan_create(const ViewSpec *spec, bool over_source,
-										   MemoryContext cxt);
+extern PartialPlan *tm_partial_plan_create(Query *query, MemoryContext cxt);
 
 /* Lock what the plan reads; false when it is no longer valid. */
 extern bool tm_partial_plan_lock(PartialPlan *plan);
 
 /*
- * Run it over rows (NULL when planned over the source) into a tuplestore:
- * stored keys, then states (bytea for internal).  Both in the current context.
+ * Run it over rows (NULL when planned over the source) into a tuplestore, for a
+ * delta query: stored keys, then states (bytea for internal).  Both in the
+ * current context.
  */
-extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const StreamRows *rows,
+extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch,
 											TupleDesc *tupdesc);
+
+/* ---- late_rows.c: rows that are left out ---- */
+
+/*
+ * Count the rows of the batch that are late for a window of the view, once per
+ * window; keep them where the view keeps them, and note the verdicts that do
+ * not follow from the row.  plan: of tm_view_late_query().  The caller holds
+ * the view's lock.
+ */
+extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
+								 PartialPlan *plan, const BatchRows *batch);
 
 /* ---- partial_state.c: transition states as values ---- */
 

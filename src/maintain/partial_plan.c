@@ -147,25 +147,25 @@ rewrite(Query *query)
 }
 
 static PlannedStmt *
-make_plan(const ViewSpec *spec, bool over_source)
+make_plan(Query *query)
 {
 	int			level = NewGUCNestLevel();
 	PlannedStmt *stmt;
 
 	(void) set_config_option("enable_partitionwise_aggregate", "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	stmt = pg_plan_query(rewrite(tm_view_delta_query(spec, over_source)),
+	stmt = pg_plan_query(rewrite(query),
 						 "tidemark delta", 0, NULL);
 	AtEOXact_GUC(false, level);
 	return stmt;
 }
 
 PartialPlan *
-tm_partial_plan_create(const ViewSpec *spec, bool over_source, MemoryContext parent)
+tm_partial_plan_create(Query *query, MemoryContext parent)
 {
 	MemoryContext cxt = AllocSetContextCreate(parent, "tidemark partial plan",
 											  ALLOCSET_SMALL_SIZES);
-	PlannedStmt *stmt = make_plan(spec, over_source);
+	PlannedStmt *stmt = make_plan(query);
 	MemoryContext before = MemoryContextSwitchTo(cxt);
 	PartialPlan *plan = palloc0(sizeof(PartialPlan));
 
@@ -199,11 +199,11 @@ tm_partial_plan_lock(PartialPlan *plan)
 }
 
 Tuplestorestate *
-tm_partial_plan_run(PartialPlan *plan, const StreamRows *rows, TupleDesc *tupdesc)
+tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch, TupleDesc *tupdesc)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
-	BatchSource source = {rows, plan->stmt};
+	BatchSource source = {batch, plan->stmt};
 	BatchSource before;
 	QueryDesc  *desc;
 

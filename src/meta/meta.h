@@ -120,9 +120,13 @@ typedef struct MetaPartition
 	int64		end_offset;		/* -1 = unknown */
 	TimestampTz max_event_time; /* DT_NOBEGIN = none */
 	TimestampTz watermark;		/* DT_NOBEGIN = none */
+	TimestampTz stream_watermark;	/* of the whole stream, as last known when
+									 * this row was saved; DT_NOBEGIN = none */
+	TimestampTz idle_since;		/* DT_NOBEGIN = not idle */
 	int64		rows;
 	int64		dead_letters;
 	int64		skipped;
+	int64		future_rows;	/* beyond watermark_max_future */
 	int64		last_offset;	/* of the last applied message; -1 = none */
 	int64		last_hash;
 	TimestampTz last_timestamp; /* Kafka's, of it; DT_NOBEGIN = none */
@@ -153,6 +157,8 @@ typedef struct MetaView
 	Oid			state_table;
 	Oid			view;
 	Oid			query_view;
+	Oid			final_table;	/* closed windows; InvalidOid = none */
+	Oid			late_table;		/* late rows that are kept; InvalidOid = none */
 	Oid			source;
 	MetaState	state;
 	bool		restored;
@@ -172,7 +178,7 @@ typedef struct MetaView
 extern MetaView *tm_meta_view_find(Oid view);	/* by visible view */
 extern MetaView *tm_meta_view_find_by_state(Oid state_table);
 
-/* Any relation of it: visible view, query view, state table. */
+/* Any relation of it: visible view, query view, state, final or late table. */
 extern MetaView *tm_meta_view_find_by_any(Oid relid);
 
 /* By state table, as the active snapshot sees it. */
@@ -185,10 +191,48 @@ extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);
 extern void tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us);
 
+/* ---- how far a view has closed its windows (meta_progress.c) ---- */
+
+/*
+ * Windows close in order of their ends; DT_NOBEGIN = none yet.  The row is
+ * written under the view's lock only.
+ */
+typedef struct MetaProgress
+{
+	TimestampTz horizon;		/* the watermark that windows were last closed
+								 * by: what it has passed takes no more rows */
+	TimestampTz closed_until;	/* all windows that end up to here are closed */
+	TimestampTz pruned_until;	/* ... have left the view */
+	int64		late;			/* rows left out, once per window */
+	int64		closed;			/* groups closed */
+} MetaProgress;
+
+extern void tm_meta_progress_get(Oid state_table, MetaProgress *progress);
+extern void tm_meta_progress_put(Oid state_table, const MetaProgress *progress);
+
+/* Back to nothing closed, and no verdicts: before a rebuild. */
+extern void tm_meta_progress_reset(Oid state_table);
+
+typedef enum MetaVerdict
+{
+	META_VERDICT_CLOSED,		/* left out though not late by its own
+								 * partition */
+	META_VERDICT_ADMITTED,		/* counted though late */
+} MetaVerdict;
+
+extern void tm_meta_verdict_insert(Oid state_table, int32 partition, int64 offset,
+								   TimestampTz window_start, MetaVerdict verdict);
+
+/* Are there any? */
+extern bool tm_meta_verdict_exists(Oid state_table);
+
 /* Cheap (no SPI): may this view be read?  *view: its visible view, or InvalidOid. */
 extern bool tm_meta_view_is_populated(Oid state_table, Oid *view);
 
-/* Cheap, cached: is relid the source of a view / the state of a view? */
+/*
+ * Cheap, cached: is relid the source of a view / a table that only the engine
+ * writes (states, closed windows, late rows)?
+ */
 extern bool tm_meta_view_is_source(Oid relid);
 extern bool tm_meta_view_is_state(Oid relid);
 

@@ -24,7 +24,9 @@
 
 #define PARTITION_COLUMNS \
 	"partition, first_offset, next_offset, end_offset, max_event_time, watermark, " \
-	"rows, dead_letters, skipped, last_offset, last_hash, last_timestamp, last_message_at"
+	"stream_watermark, idle_since, rows, dead_letters, skipped, future_rows, " \
+	"last_offset, last_hash, last_timestamp, last_message_at"
+#define PARTITION_NPARAMS 17	/* with the stream in front */
 
 static MetaPartition *
 read_partitions(uint64 n)
@@ -41,13 +43,16 @@ read_partitions(uint64 n)
 		p->end_offset = tm_meta_get_int64(i, 4, -1);
 		p->max_event_time = tm_meta_get_timestamp(i, 5);
 		p->watermark = tm_meta_get_timestamp(i, 6);
-		p->rows = tm_meta_get_int64(i, 7, 0);
-		p->dead_letters = tm_meta_get_int64(i, 8, 0);
-		p->skipped = tm_meta_get_int64(i, 9, 0);
-		p->last_offset = tm_meta_get_int64(i, 10, -1);
-		p->last_hash = tm_meta_get_int64(i, 11, 0);
-		p->last_timestamp = tm_meta_get_timestamp(i, 12);
-		p->last_message_at = tm_meta_get_timestamp(i, 13);
+		p->stream_watermark = tm_meta_get_timestamp(i, 7);
+		p->idle_since = tm_meta_get_timestamp(i, 8);
+		p->rows = tm_meta_get_int64(i, 9, 0);
+		p->dead_letters = tm_meta_get_int64(i, 10, 0);
+		p->skipped = tm_meta_get_int64(i, 11, 0);
+		p->future_rows = tm_meta_get_int64(i, 12, 0);
+		p->last_offset = tm_meta_get_int64(i, 13, -1);
+		p->last_hash = tm_meta_get_int64(i, 14, 0);
+		p->last_timestamp = tm_meta_get_timestamp(i, 15);
+		p->last_message_at = tm_meta_get_timestamp(i, 16);
 	}
 	return result;
 }
@@ -109,7 +114,7 @@ tm_meta_partition_lock(Oid stream, int n, const int32 *partitions, int *count)
 static void
 fill_parameters(Oid stream, const MetaPartition *p, Datum *values, char *nulls)
 {
-	memset(nulls, ' ', 14);
+	memset(nulls, ' ', PARTITION_NPARAMS);
 	values[0] = ObjectIdGetDatum(stream);
 	values[1] = Int32GetDatum(p->partition);
 	values[2] = Int64GetDatum(p->first_offset);
@@ -118,31 +123,35 @@ fill_parameters(Oid stream, const MetaPartition *p, Datum *values, char *nulls)
 	nulls[4] = p->end_offset < 0 ? 'n' : ' ';
 	values[5] = tm_meta_timestamp(p->max_event_time, &nulls[5]);
 	values[6] = tm_meta_timestamp(p->watermark, &nulls[6]);
-	values[7] = Int64GetDatum(p->rows);
-	values[8] = Int64GetDatum(p->dead_letters);
-	values[9] = Int64GetDatum(p->skipped);
-	values[10] = Int64GetDatum(p->last_offset);
-	values[11] = Int64GetDatum(p->last_hash);
-	nulls[10] = nulls[11] = p->last_offset < 0 ? 'n' : ' ';
-	values[12] = tm_meta_timestamp(p->last_timestamp, &nulls[12]);
-	values[13] = tm_meta_timestamp(p->last_message_at, &nulls[13]);
+	values[7] = tm_meta_timestamp(p->stream_watermark, &nulls[7]);
+	values[8] = tm_meta_timestamp(p->idle_since, &nulls[8]);
+	values[9] = Int64GetDatum(p->rows);
+	values[10] = Int64GetDatum(p->dead_letters);
+	values[11] = Int64GetDatum(p->skipped);
+	values[12] = Int64GetDatum(p->future_rows);
+	values[13] = Int64GetDatum(p->last_offset);
+	values[14] = Int64GetDatum(p->last_hash);
+	nulls[13] = nulls[14] = p->last_offset < 0 ? 'n' : ' ';
+	values[15] = tm_meta_timestamp(p->last_timestamp, &nulls[15]);
+	values[16] = tm_meta_timestamp(p->last_message_at, &nulls[16]);
 }
 
 #define PARTITION_ARGTYPES \
 	OIDOID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID
+	TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID, \
+	INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID
 
 void
 tm_meta_partition_insert(Oid stream, const MetaPartition *partition)
 {
 	static MetaStatement statement = {
 		.sql = "INSERT INTO tidemark_state.partition (stream, " PARTITION_COLUMNS ") "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		.nargs = 14,
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+		.nargs = PARTITION_NPARAMS,
 		.argtypes = {PARTITION_ARGTYPES}
 	};
-	Datum		values[14];
-	char		nulls[14];
+	Datum		values[PARTITION_NPARAMS];
+	char		nulls[PARTITION_NPARAMS];
 
 	fill_parameters(stream, partition, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
@@ -153,22 +162,21 @@ tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
 					   const int64 *expected)
 {
 	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.partition SET (first_offset, next_offset, end_offset, max_event_time, watermark, "
-		"rows, dead_letters, skipped, last_offset, last_hash, last_timestamp, last_message_at) "
-		"= ROW ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
-		"WHERE stream = $1 AND partition = $2 AND next_offset = $15",
-		.nargs = 15,
+		.sql = "UPDATE tidemark_state.partition SET (" PARTITION_COLUMNS ") "
+		"= ROW ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) "
+		"WHERE stream = $1 AND partition = $2 AND next_offset = $18",
+		.nargs = PARTITION_NPARAMS + 1,
 		.argtypes = {PARTITION_ARGTYPES, INT8OID}
 	};
 
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[15];
-		char		nulls[15];
+		Datum		values[PARTITION_NPARAMS + 1];
+		char		nulls[PARTITION_NPARAMS + 1];
 
 		fill_parameters(stream, &partitions[i], values, nulls);
-		values[14] = Int64GetDatum(expected[i]);
-		nulls[14] = ' ';
+		values[PARTITION_NPARAMS] = Int64GetDatum(expected[i]);
+		nulls[PARTITION_NPARAMS] = ' ';
 		if (tm_meta_statement_run(&statement, values, nulls) != 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

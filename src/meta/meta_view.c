@@ -1,6 +1,7 @@
 /*
  * meta_view.c
- *	  Tables tidemark_state.view, view_partition and view_stats.
+ *	  Tables tidemark_state.view and view_partition, and the counters of
+ *	  view_stats (its other columns: meta_progress.c).
  *
  * Two questions are asked so often that they must not cost a query: "is this
  * relation the source or the state of a view?" (at the start of every INSERT,
@@ -35,18 +36,20 @@
 #include "meta/meta_internal.h"
 
 #define VIEW_COLUMNS \
-	"state_table::oid, view::oid, query_view::oid, source::oid, state, populated, own_offsets, " \
+	"state_table::oid, view::oid, query_view::oid, final_table::oid, late_table::oid, source::oid, state, populated, own_offsets, " \
 	"(SELECT f.reason FROM tidemark_state.failure f WHERE f.relation = state_table), " \
 	"(SELECT f.hint FROM tidemark_state.failure f WHERE f.relation = state_table), sqlstate, since, start_at, options, settings, stamps, system_identifier, database"
-#define VIEW_NPARAMS 15
+#define VIEW_NPARAMS 17
 
 /* Attribute numbers of tidemark_state.view as the install script makes it. */
 #define ANUM_VIEW_STATE_TABLE 1
 #define ANUM_VIEW_VIEW 2
-#define ANUM_VIEW_SOURCE 4
-#define ANUM_VIEW_POPULATED 6
-#define ANUM_VIEW_SYSTEM_IDENTIFIER 14
-#define ANUM_VIEW_DATABASE 15
+#define ANUM_VIEW_FINAL_TABLE 4
+#define ANUM_VIEW_LATE_TABLE 5
+#define ANUM_VIEW_SOURCE 6
+#define ANUM_VIEW_POPULATED 8
+#define ANUM_VIEW_SYSTEM_IDENTIFIER 16
+#define ANUM_VIEW_DATABASE 17
 
 static MetaView *
 read_view(uint64 row)
@@ -56,20 +59,22 @@ read_view(uint64 row)
 	view->state_table = tm_meta_get_oid(row, 1);
 	view->view = tm_meta_get_oid(row, 2);
 	view->query_view = tm_meta_get_oid(row, 3);
-	view->source = tm_meta_get_oid(row, 4);
-	view->state = tm_meta_state_parse(tm_meta_get_text(row, 5));
-	view->populated = tm_meta_get_bool(row, 6);
-	view->own_offsets = tm_meta_get_bool(row, 7);
-	view->reason = tm_meta_get_text(row, 8);
-	view->hint = tm_meta_get_text(row, 9);
-	view->sqlstate = tm_meta_get_text(row, 10);
-	view->since = tm_meta_get_timestamp(row, 11);
-	view->start_at = tm_meta_get_text(row, 12);
-	view->options = tm_meta_get_text_list(row, 13);
-	view->settings = tm_meta_get_text_list(row, 14);
-	view->stamps = tm_meta_get_text_list(row, 15);
-	view->restored = !tm_meta_stamp_is_ours(tm_meta_get_int64(row, 16, 0),
-											tm_meta_get_oid(row, 17));
+	view->final_table = tm_meta_get_oid(row, 4);
+	view->late_table = tm_meta_get_oid(row, 5);
+	view->source = tm_meta_get_oid(row, 6);
+	view->state = tm_meta_state_parse(tm_meta_get_text(row, 7));
+	view->populated = tm_meta_get_bool(row, 8);
+	view->own_offsets = tm_meta_get_bool(row, 9);
+	view->reason = tm_meta_get_text(row, 10);
+	view->hint = tm_meta_get_text(row, 11);
+	view->sqlstate = tm_meta_get_text(row, 12);
+	view->since = tm_meta_get_timestamp(row, 13);
+	view->start_at = tm_meta_get_text(row, 14);
+	view->options = tm_meta_get_text_list(row, 15);
+	view->settings = tm_meta_get_text_list(row, 16);
+	view->stamps = tm_meta_get_text_list(row, 17);
+	view->restored = !tm_meta_stamp_is_ours(tm_meta_get_int64(row, 18, 0),
+											tm_meta_get_oid(row, 19));
 	return view;
 }
 
@@ -128,7 +133,7 @@ tm_meta_view_find_by_any(Oid relid)
 {
 	static MetaStatement statement = {
 		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view "
-		"WHERE view = $1 OR query_view = $1 OR state_table = $1",
+		"WHERE view = $1 OR query_view = $1 OR state_table = $1 OR final_table = $1 OR late_table = $1",
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
@@ -158,7 +163,7 @@ tm_meta_view_list(Oid source)
 }
 
 #define VIEW_ARGTYPES \
-	{OIDOID, OIDOID, OIDOID, OIDOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID, \
+	{OIDOID, OIDOID, OIDOID, OIDOID, OIDOID, OIDOID, TEXTOID, BOOLOID, BOOLOID, TEXTOID, \
 	 TIMESTAMPTZOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8OID, OIDOID}
 
 static void
@@ -168,18 +173,20 @@ fill_parameters(const MetaView *view, Datum *values, char *nulls)
 	values[0] = ObjectIdGetDatum(view->state_table);
 	values[1] = ObjectIdGetDatum(view->view);
 	values[2] = ObjectIdGetDatum(view->query_view);
-	values[3] = ObjectIdGetDatum(view->source);
-	values[4] = CStringGetTextDatum(tm_meta_state_name(view->state));
-	values[5] = BoolGetDatum(view->populated);
-	values[6] = BoolGetDatum(view->own_offsets);
-	values[7] = tm_meta_text(view->sqlstate, &nulls[7]);
-	values[8] = TimestampTzGetDatum(view->since);
-	values[9] = tm_meta_text(view->start_at, &nulls[9]);
-	values[10] = tm_meta_text_array(view->options);
-	values[11] = tm_meta_text_array(view->settings);
-	values[12] = tm_meta_text_array(view->stamps);
-	values[13] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[14] = ObjectIdGetDatum(MyDatabaseId);
+	values[3] = tm_meta_oid(view->final_table, &nulls[3]);
+	values[4] = tm_meta_oid(view->late_table, &nulls[4]);
+	values[5] = ObjectIdGetDatum(view->source);
+	values[6] = CStringGetTextDatum(tm_meta_state_name(view->state));
+	values[7] = BoolGetDatum(view->populated);
+	values[8] = BoolGetDatum(view->own_offsets);
+	values[9] = tm_meta_text(view->sqlstate, &nulls[9]);
+	values[10] = TimestampTzGetDatum(view->since);
+	values[11] = tm_meta_text(view->start_at, &nulls[11]);
+	values[12] = tm_meta_text_array(view->options);
+	values[13] = tm_meta_text_array(view->settings);
+	values[14] = tm_meta_text_array(view->stamps);
+	values[15] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[16] = ObjectIdGetDatum(MyDatabaseId);
 }
 
 /* Make every backend rebuild its set of sources and states. */
@@ -193,9 +200,10 @@ void
 tm_meta_view_insert(const MetaView *view)
 {
 	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.view (state_table, view, query_view, source, state, populated, own_offsets, "
-		"sqlstate, since, start_at, options, settings, stamps, system_identifier, database) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+		.sql = "INSERT INTO tidemark_state.view (state_table, view, query_view, final_table, late_table, source, "
+		"state, populated, own_offsets, sqlstate, since, start_at, options, settings, stamps, "
+		"system_identifier, database) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
 		.nargs = VIEW_NPARAMS,
 		.argtypes = VIEW_ARGTYPES
 	};
@@ -218,9 +226,10 @@ void
 tm_meta_view_update(const MetaView *view)
 {
 	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.view SET view = $2, query_view = $3, source = $4, state = $5, populated = $6, "
-		"own_offsets = $7, sqlstate = $8, since = $9, start_at = $10, options = $11, "
-		"settings = $12, stamps = $13, system_identifier = $14, database = $15 WHERE state_table = $1",
+		.sql = "UPDATE tidemark_state.view SET view = $2, query_view = $3, final_table = $4, late_table = $5, "
+		"source = $6, state = $7, populated = $8, own_offsets = $9, sqlstate = $10, since = $11, "
+		"start_at = $12, options = $13, settings = $14, stamps = $15, system_identifier = $16, "
+		"database = $17 WHERE state_table = $1",
 		.nargs = VIEW_NPARAMS,
 		.argtypes = VIEW_ARGTYPES
 	};
@@ -240,6 +249,7 @@ tm_meta_view_delete(Oid state_table)
 		{.sql = "DELETE FROM tidemark_state.view WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 		{.sql = "DELETE FROM tidemark_state.view_stats WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 		{.sql = "DELETE FROM tidemark_state.view_partition WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "DELETE FROM tidemark_state.verdict WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
 
@@ -337,6 +347,16 @@ enter_relation(HTAB *set, Oid relid)
 	return entry;
 }
 
+static void
+enter_if_there(HTAB *set, HeapTuple tuple, TupleDesc tupdesc, AttrNumber attno)
+{
+	bool		isnull;
+	Datum		relid = heap_getattr(tuple, attno, tupdesc, &isnull);
+
+	if (!isnull)
+		enter_relation(set, DatumGetObjectId(relid))->is_state = true;
+}
+
 /* Read the whole table; restored rows do not guard anything yet. */
 static void
 build_view_relations(void)
@@ -374,6 +394,8 @@ build_view_relations(void)
 				continue;
 			enter_relation(set, source)->is_source = true;
 			enter_relation(set, state)->is_state = true;
+			enter_if_there(set, tuple, tupdesc, ANUM_VIEW_FINAL_TABLE);
+			enter_if_there(set, tuple, tupdesc, ANUM_VIEW_LATE_TABLE);
 		}
 		systable_endscan(scan);
 		table_close(rel, AccessShareLock);

@@ -33,9 +33,12 @@ CREATE TABLE tidemark_state.partition (
     end_offset       bigint,
     max_event_time   timestamptz,
     watermark        timestamptz,
+    stream_watermark timestamptz,
+    idle_since       timestamptz,
     rows             bigint NOT NULL,
     dead_letters     bigint NOT NULL,
     skipped          bigint NOT NULL,
+    future_rows      bigint NOT NULL DEFAULT 0,
     last_offset      bigint,
     last_hash        bigint,
     last_timestamp   timestamptz,
@@ -57,6 +60,8 @@ CREATE TABLE tidemark_state.view (
     state_table       regclass PRIMARY KEY,
     view              regclass NOT NULL UNIQUE,
     query_view        regclass NOT NULL UNIQUE,
+    final_table       regclass UNIQUE,
+    late_table        regclass UNIQUE,
     source            regclass NOT NULL,
     state             text NOT NULL CHECK (state IN ('backfilling', 'live', 'paused', 'failed')),
     populated         boolean NOT NULL,
@@ -85,11 +90,30 @@ COMMENT ON TABLE tidemark_state.view_partition IS 'where a view over a stream st
 
 CREATE TABLE tidemark_state.view_stats (
     state_table regclass PRIMARY KEY,
-    rows        bigint NOT NULL,
-    batches     bigint NOT NULL,
-    maintain_us bigint NOT NULL
+    rows         bigint NOT NULL,
+    batches      bigint NOT NULL,
+    maintain_us  bigint NOT NULL,
+    late         bigint NOT NULL DEFAULT 0,
+    closed       bigint NOT NULL DEFAULT 0,
+    horizon      timestamptz,
+    closed_until timestamptz,
+    pruned_until timestamptz
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE tidemark_state.view_stats IS 'counters of a continuous view; change in the transaction of each batch';
+COMMENT ON TABLE tidemark_state.view_stats IS
+    'counters of a continuous view, and how far its windows are closed; change in the transaction of each batch.
+horizon: the watermark that windows were last closed by; closed_until, pruned_until: all windows that end up to then are closed, have left the view';
+
+CREATE TABLE tidemark_state.verdict (
+    state_table  regclass NOT NULL,
+    partition    integer NOT NULL,
+    kafka_offset bigint NOT NULL,
+    window_start timestamptz,
+    verdict      text NOT NULL CHECK (verdict IN ('closed', 'admitted'))
+);
+CREATE INDEX verdict_row ON tidemark_state.verdict (state_table, partition, kafka_offset);
+COMMENT ON TABLE tidemark_state.verdict IS
+    'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
+window_start: of the window, or of the row''s event time for a view over sessions';
 
 GRANT SELECT ON ALL TABLES IN SCHEMA tidemark_state TO PUBLIC;
 
@@ -110,6 +134,7 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.skipped_range', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.verdict', '');
 
 CREATE SEQUENCE tidemark_state.object_number AS integer;
 COMMENT ON SEQUENCE tidemark_state.object_number IS 'numbers in the names of the objects in schema tidemark_state';

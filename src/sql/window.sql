@@ -55,3 +55,33 @@ COMMENT ON FUNCTION tidemark.tumble(timestamp, interval, timestamp) IS
 size: time and days of 24 hours, or whole months.
 origin: a window boundary; default 1970-01-01 00:00, for whole weeks Monday 1970-01-05; months: day 1 to 28.
 Errors: 22023 for a size or origin that cannot be used, 22004 for a NULL size, 22008 for an infinite ts or a window out of range.';
+
+-- Lateness: one expression for maintenance, history and verify().
+
+CREATE FUNCTION tidemark_state.is_on_time(window_end timestamptz, allowed_lateness bigint, watermark timestamptz)
+RETURNS boolean
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'tm_is_on_time';
+COMMENT ON FUNCTION tidemark_state.is_on_time(timestamptz, bigint, timestamptz) IS
+'false when a row is late for the window: window_end + allowed_lateness (microseconds) <= watermark as of the row; true when either time is NULL';
+
+CREATE FUNCTION tidemark_state.is_on_time(window_end timestamp, allowed_lateness bigint, watermark timestamptz)
+RETURNS boolean
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'tm_is_on_time';
+COMMENT ON FUNCTION tidemark_state.is_on_time(timestamp, bigint, timestamptz) IS
+'false when a row is late for the window: window_end (UTC) + allowed_lateness (microseconds) <= watermark as of the row; true when either time is NULL';
+
+CREATE FUNCTION tidemark_state.is_row_on_time(ts timestamptz, allowed_lateness bigint, watermark timestamptz)
+RETURNS boolean
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'tm_is_row_on_time';
+COMMENT ON FUNCTION tidemark_state.is_row_on_time(timestamptz, bigint, timestamptz) IS
+'false when a row is late for sessions: ts + allowed_lateness (microseconds) < watermark as of the row; true when either time is NULL';
+
+CREATE FUNCTION tidemark_state.is_row_on_time(ts timestamp, allowed_lateness bigint, watermark timestamptz)
+RETURNS boolean
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'tm_is_row_on_time';
+COMMENT ON FUNCTION tidemark_state.is_row_on_time(timestamp, bigint, timestamptz) IS
+'false when a row is late for sessions: ts (UTC) + allowed_lateness (microseconds) < watermark as of the row; true when either time is NULL';

@@ -36,6 +36,9 @@ typedef enum StreamMetadata
 								 * the row */
 } StreamMetadata;
 
+/* "infinity" as a duration: never, or off. */
+#define STREAM_NEVER PG_INT64_MAX
+
 typedef struct StreamColumn
 {
 	AttrNumber	attnum;
@@ -54,6 +57,10 @@ typedef struct StreamOptions
 	FormatKind	format;
 	AttrNumber	event_time;		/* InvalidAttrNumber: Kafka's timestamp */
 	int64		watermark_delay;	/* us */
+	int64		watermark_idle_timeout; /* us; STREAM_NEVER = never idle */
+	int64		watermark_max_future;	/* us; STREAM_NEVER = off */
+	bool		watermark_wall_clock;	/* when all partitions are idle */
+	bool		null_event_time_keep;	/* else a dead letter */
 	bool		on_error_fail;
 	double		max_error_ratio;
 	int			batch_max_rows;
@@ -74,6 +81,13 @@ extern bool tm_stream_is_stream(Oid relid);
  * relid is no stream.
  */
 extern StreamOptions *tm_stream_get_options(Oid relid);
+
+/*
+ * A duration in microseconds, 0..max; "infinity" is STREAM_NEVER where it is
+ * allowed.  A day is 24 hours; months are refused.  Throws 22023, 22007, 22015.
+ */
+extern int64 tm_stream_parse_duration(const char *option, const char *value, int64 max,
+									  bool allow_infinity);
 
 /*
  * Everything that can be wrong with a stream's definition, columns included:
@@ -126,6 +140,15 @@ extern void tm_stream_check_start(const char *start_at);
  * the decoded rows of a stream and the stored rows of a table have this shape.
  * Columns nobody needs are NULL.
  */
+typedef struct StreamRowInfo
+{
+	int			message;		/* index into the batch's messages */
+	int32		partition;
+	int64		offset;
+	TimestampTz event_time;		/* DT_NOBEGIN = none */
+	TimestampTz watermark;		/* as of the row; DT_NOBEGIN = none yet */
+} StreamRowInfo;
+
 typedef struct StreamRows
 {
 	int			natts;
@@ -133,8 +156,7 @@ typedef struct StreamRows
 	int			capacity;
 	Datum	   *values;			/* nrows * natts */
 	bool	   *isnull;
-	int		   *message;		/* index into the batch's messages */
-	TimestampTz *watermark;		/* as of the row; DT_NOBEGIN = none yet */
+	StreamRowInfo *info;		/* nrows */
 	MemoryContext cxt;			/* owns the arrays and the Datums */
 } StreamRows;
 

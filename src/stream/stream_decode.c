@@ -80,9 +80,7 @@ tm_stream_rows_create(int natts, int capacity, MemoryContext cxt)
 	cells = (Size) rows->capacity * Max(natts, 1);
 	rows->values = MemoryContextAllocHuge(cxt, cells * sizeof(Datum));
 	rows->isnull = MemoryContextAllocHuge(cxt, cells * sizeof(bool));
-	rows->message = MemoryContextAllocHuge(cxt, rows->capacity * sizeof(int));
-	rows->watermark = MemoryContextAllocHuge(cxt, rows->capacity *
-											 sizeof(TimestampTz));
+	rows->info = MemoryContextAllocHuge(cxt, rows->capacity * sizeof(StreamRowInfo));
 	return rows;
 }
 
@@ -101,10 +99,7 @@ tm_stream_rows_reserve(StreamRows *rows)
 	cells = (Size) rows->capacity * Max(rows->natts, 1);
 	rows->values = repalloc_huge(rows->values, cells * sizeof(Datum));
 	rows->isnull = repalloc_huge(rows->isnull, cells * sizeof(bool));
-	rows->message = repalloc_huge(rows->message,
-								  (Size) rows->capacity * sizeof(int));
-	rows->watermark = repalloc_huge(rows->watermark,
-									(Size) rows->capacity * sizeof(TimestampTz));
+	rows->info = repalloc_huge(rows->info, (Size) rows->capacity * sizeof(StreamRowInfo));
 }
 
 /* ---- opening ---- */

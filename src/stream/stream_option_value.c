@@ -113,17 +113,17 @@ option_context(void *arg)
 	errcontext("option \"%s\"", (const char *) arg);
 }
 
-/*
- * A duration in microseconds, 0..max.  A day is 24 hours; months have no
- * fixed length and are refused.
- */
-static int64
-parse_duration(const char *option, const char *value, int64 max)
+/* Months are refused because they have no fixed length. */
+int64
+tm_stream_parse_duration(const char *option, const char *value, int64 max,
+						 bool allow_infinity)
 {
 	ErrorContextCallback context;
 	Interval   *interval;
 	int64		us;
 
+	if (pg_strcasecmp(value, "infinity") == 0 && allow_infinity)
+		return STREAM_NEVER;
 	if (pg_strcasecmp(value, "infinity") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -262,7 +262,7 @@ tm_stream_parse_table_option(StreamOptions *options, const char *name,
 	else if (strcmp(name, "event_time") == 0)
 		(void) parse_name(name, value);
 	else if (strcmp(name, "watermark_delay") == 0)
-		options->watermark_delay = parse_duration(name, value, MAX_WATERMARK_DELAY);
+		options->watermark_delay = tm_stream_parse_duration(name, value, MAX_WATERMARK_DELAY, false);
 	else if (strcmp(name, "on_error") == 0)
 		options->on_error_fail = parse_choice(name, value, error_actions);
 	else if (strcmp(name, "max_error_ratio") == 0)
@@ -273,7 +273,7 @@ tm_stream_parse_table_option(StreamOptions *options, const char *name,
 		options->batch_max_bytes = parse_integer(name, value, GUC_UNIT_BYTE,
 												 MIN_BATCH_BYTES, MAX_BATCH_BYTES);
 	else if (strcmp(name, "batch_max_delay") == 0)
-		options->batch_max_delay = parse_duration(name, value, MAX_BATCH_DELAY);
+		options->batch_max_delay = tm_stream_parse_duration(name, value, MAX_BATCH_DELAY, false);
 	else if (strcmp(name, "isolation_level") == 0)
 		options->read_committed = parse_choice(name, value, isolation_levels);
 	else if (strcmp(name, "group_id") == 0)

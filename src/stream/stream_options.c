@@ -105,6 +105,8 @@ set_defaults(StreamOptions *options, Relation rel)
 {
 	options->format = FORMAT_JSON;
 	options->max_error_ratio = 0.1;
+	options->watermark_idle_timeout = USECS_PER_MINUTE;
+	options->watermark_max_future = 5 * USECS_PER_MINUTE;
 	options->batch_max_rows = 50000;
 	options->batch_max_bytes = 16 * 1024 * 1024;
 	options->batch_max_delay = 20 * INT64CONST(1000);

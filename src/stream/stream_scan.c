@@ -485,8 +485,11 @@ decode_message(StreamScan *scan, ScanPartition *part, const KafkaMessage *msg,
 	}
 	if (scan->ingest_time_att != InvalidAttrNumber)
 		isnull[scan->ingest_time_att - 1] = true;
-	rows->message[rows->nrows] = index;
-	rows->watermark[rows->nrows] = watermark;
+	rows->info[rows->nrows].message = index;
+	rows->info[rows->nrows].partition = msg->partition;
+	rows->info[rows->nrows].offset = msg->offset;
+	rows->info[rows->nrows].event_time = event_time;
+	rows->info[rows->nrows].watermark = watermark;
 	rows->nrows++;
 }
 

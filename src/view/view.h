@@ -24,6 +24,52 @@
 
 #include "meta/meta.h"
 
+/* What a view keeps, and for how long: its tidemark.* options. */
+typedef enum ViewEmit
+{
+	VIEW_EMIT_CHANGES,			/* every group as of the last commit */
+	VIEW_EMIT_FINAL,			/* closed windows only, each once */
+	VIEW_EMIT_REVISIONS,		/* and again when an admitted row changes one */
+} ViewEmit;
+
+typedef struct ContinuousOptions
+{
+	char	   *start_at;		/* NULL = earliest */
+	int64		allowed_lateness;	/* us; STREAM_NEVER = nothing is late */
+	int64		retention;		/* us; STREAM_NEVER = windows stay */
+	ViewEmit	emit;
+	bool		late_table;		/* keep late rows, not only count them */
+	char	   *notify;			/* channel, or NULL */
+} ContinuousOptions;
+
+/* Do windows of the view close? */
+#define VIEW_CLOSES(options) ((options)->allowed_lateness != STREAM_NEVER)
+
+/* The time window that a view groups by. */
+typedef enum ViewWindowKind
+{
+	VIEW_WINDOW_NONE,
+	VIEW_WINDOW_TUMBLE,
+	VIEW_WINDOW_HOP,
+	VIEW_WINDOW_CUMULATE,
+	VIEW_WINDOW_SESSION,
+} ViewWindowKind;
+
+typedef struct ViewWindow
+{
+	ViewWindowKind kind;
+	Index		rti;			/* the function's entry in the range table;
+								 * session: the subquery's */
+	FuncExpr   *call;			/* with all arguments in their places; session:
+								 * of session_start() or session_end() */
+	Expr	   *ts;				/* its first argument, over the range table of
+								 * the source */
+	bool		on_event_time;	/* ts is the event time of the source */
+	int			start_key;		/* index among the keys of window_start, -1 */
+	int			end_key;		/* and of window_end */
+	int64		gap;			/* session: us */
+} ViewWindow;
+
 /* A group key. */
 typedef struct ViewKey
 {
@@ -34,8 +80,9 @@ typedef struct ViewKey
 	Oid			collation;
 
 	/*
-	 * window_end of a tumble() whose window_start is a key too: a function of
-	 * it, neither stored nor grouped by.  end_of is that key's index.
+	 * window_end of a tumble() or hop() whose window_start is a key too: a
+	 * function of it, neither stored nor grouped by.  end_of is that key's
+	 * index.
 	 */
 	int			end_of;			/* -1 = an ordinary, stored key */
 	List	   *window_args;	/* for end_of >= 0: size [, timezone] */
@@ -57,10 +104,17 @@ typedef struct ViewSpec
 {
 	Query	   *query;			/* the user's query, group expressions
 								 * flattened */
-	Index		source_rti;
+	Index		source_rti;		/* in the range table of source_level */
 	Oid			source;
 	bool		source_is_stream;
-	ViewKey    *keys;
+	ContinuousOptions options;
+	ViewWindow	window;
+	/* columns that finite lateness reads; InvalidAttrNumber: not there */
+	AttrNumber	event_time;		/* of the source */
+	AttrNumber	partition_att;	/* of a table: fed by metadata */
+	AttrNumber	offset_att;
+	AttrNumber	watermark_att;
+	ViewKey    *keys;			/* stored in this order: window_start first */
 	int			nkeys;
 	ViewState  *states;
 	int			nstates;
@@ -79,13 +133,24 @@ typedef struct ViewSpec
  * to, or NULL.  view_owner: for privileges and row security.
  */
 extern ViewSpec *tm_view_analyze(const Query *query, const char *source_text,
-								 Oid view_owner);
+								 Oid view_owner, const ContinuousOptions *options);
 
 /* The spec of an existing view, from its query view. */
 extern ViewSpec *tm_view_load_spec(const MetaView *view);
 
-/* Index of the group key that is a window_start of tumble(), or -1. */
+/* Index of the group key that is a window_start, or -1. */
 extern int	tm_view_find_window_start(const ViewSpec *spec);
+
+/*
+ * The level of the view's query, or of a copy of it, whose range table has the
+ * source: the query itself, or the subquery that makes sessions.
+ */
+extern Query *tm_view_source_level(const ViewSpec *spec, const Query *query);
+
+/* ---- view_options.c ---- */
+
+/* From the texts "name=value" of the catalog. */
+extern void tm_view_read_options(const List *texts, ContinuousOptions *options);
 
 /* The query behind a (plain) view: a copy. */
 extern Query *tm_view_get_query(Oid view);
@@ -105,7 +170,36 @@ extern void tm_view_check_permissions(const ViewSpec *spec);
  * (AGGSPLIT_INITIAL_SERIAL), so it can be planned only by tm_maintain_plan().
  * over_source: keep the source relation itself, for its history.
  */
-extern Query *tm_view_delta_query(const ViewSpec *spec, bool over_source);
+typedef enum ViewRows
+{
+	VIEW_ROWS_ALL,
+	VIEW_ROWS_ON_TIME,			/* in no window that they are late for */
+	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_start */
+} ViewRows;
+
+extern Query *tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source);
+
+/*
+ * One row per row of the batch and window that it is late for (window_start,
+ * window_end; NULL for sessions) and passes the view's conditions in:
+ * tm_row, window_start, window_end.
+ */
+extern Query *tm_view_late_query(const ViewSpec *spec);
+
+/*
+ * Columns that tidemark_state.batch_rows() has behind those of the source.
+ * tm_horizon: the row's watermark, or the view's horizon if that is later;
+ * tm_window_start: of the window that an admitted row goes to.
+ */
+typedef enum BatchColumn
+{
+	BATCH_ROW,					/* tm_row int4: index among the rows */
+	BATCH_PARTITION,			/* tm_partition int4 */
+	BATCH_OFFSET,				/* tm_offset int8 */
+	BATCH_HORIZON,				/* tm_horizon timestamptz */
+	BATCH_WINDOW_START,			/* tm_window_start timestamptz */
+	BATCH_NCOLUMNS
+} BatchColumn;
 
 /* The visible query: SELECT .. FROM s_<n>, with the check of is_populated. */
 extern Query *tm_view_visible_query(const ViewSpec *spec, Oid state_table);

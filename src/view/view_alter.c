@@ -108,6 +108,14 @@ alter_rename(RenameStmt *stmt)
 }
 
 static void
+change_table_owner(Oid table, const char *owner)
+{
+	if (OidIsValid(table))
+		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s OWNER TO %s",
+								 quote_identifier(get_rel_name(table)), owner));
+}
+
+static void
 change_owner(const MetaView *view, const RoleSpec *role)
 {
 	const char *owner = quote_identifier(GetUserNameFromId(get_rolespec_oid(role, false), false));
@@ -115,8 +123,9 @@ change_owner(const MetaView *view, const RoleSpec *role)
 	require_owner(view);
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.%s OWNER TO %s",
 							 quote_identifier(get_rel_name(view->query_view)), owner));
-	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s OWNER TO %s",
-							 quote_identifier(get_rel_name(view->state_table)), owner));
+	change_table_owner(view->state_table, owner);
+	change_table_owner(view->final_table, owner);
+	change_table_owner(view->late_table, owner);
 }
 
 static void

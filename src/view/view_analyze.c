@@ -318,102 +318,6 @@ check_outputs_walker(Node *node, CollectContext *context)
 	return expression_tree_walker(node, check_outputs_walker, context);
 }
 
-/* Does the expression name an output column of tumble(), and which one? */
-static bool
-is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
-				 FuncExpr **call)
-{
-	const Var  *var = (const Var *) expr;
-	RangeTblEntry *rte;
-	RangeTblFunction *function;
-
-	if (!IsA(expr, Var) || var->varlevelsup > 0)
-		return false;
-	rte = rt_fetch(var->varno, query->rtable);
-	if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 ||
-		rte->funcordinality)
-		return false;
-	function = linitial(rte->functions);
-	if (!IsA(function->funcexpr, FuncExpr) ||
-		!tm_view_is_tumble(((FuncExpr *) function->funcexpr)->funcid))
-		return false;
-	*rti = var->varno;
-	*attno = var->varattno;
-	*call = (FuncExpr *) function->funcexpr;
-	return true;
-}
-
-/*
- * What window_end of tumble(ts, size, origin [, timezone]) depends on besides
- * window_start; with named and omitted arguments put in their places.
- */
-static List *
-window_end_args(const FuncExpr *call)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
-	List	   *all;
-	List	   *args;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", call->funcid);
-	all = expand_function_arguments(copyObject(call->args), false, call->funcresulttype, tuple);
-	ReleaseSysCache(tuple);
-	args = list_make1(lsecond(all));
-	if (list_length(all) == 4)
-		args = lappend(args, lfourth(all));
-	return args;
-}
-
-/*
- * window_end beside window_start of the same tumble() call with constant size:
- * derive it.
- */
-static void
-find_derived_keys(ViewSpec *spec)
-{
-	for (int i = 0; i < spec->nkeys; i++)
-	{
-		Index		rti;
-		AttrNumber	attno;
-		FuncExpr   *call;
-		List	   *args;
-
-		if (!is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) ||
-			attno != 2)
-			continue;
-		args = window_end_args(call);
-		if (contain_var_clause((Node *) args) || contain_subplans((Node *) args))
-			continue;
-		for (int j = 0; j < spec->nkeys; j++)
-		{
-			Index		start_rti;
-
-			if (is_tumble_column(spec->query, spec->keys[j].expr, &start_rti, &attno, &call) &&
-				attno == 1 && start_rti == rti)
-			{
-				spec->keys[i].end_of = j;
-				spec->keys[i].window_args = args;
-			}
-		}
-	}
-}
-
-int
-tm_view_find_window_start(const ViewSpec *spec)
-{
-	for (int i = 0; i < spec->nkeys; i++)
-	{
-		Index		rti;
-		AttrNumber	attno;
-		FuncExpr   *call;
-
-		if (is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) &&
-			attno == 1)
-			return i;
-	}
-	return -1;
-}
-
 static void
 add_key(ViewSpec *spec, SortGroupClause *clause, ParseState *pstate)
 {
@@ -574,7 +478,8 @@ check_needed(const ViewSpec *spec, ParseState *pstate)
 }
 
 ViewSpec *
-tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner)
+tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner,
+				const ContinuousOptions *options)
 {
 	ViewSpec   *spec = palloc0(sizeof(ViewSpec));
 	ParseState *pstate = make_parsestate(NULL);
@@ -585,6 +490,7 @@ tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner
 
 	pstate->p_sourcetext = source_text;
 	spec->query = query;
+	spec->options = *options;
 	tm_flatten_groups(query);
 	check_shape(query, pstate);
 	tm_view_refuse_functions(query, pstate);
@@ -593,7 +499,8 @@ tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner
 	spec->keys = palloc0(sizeof(ViewKey) * Max(list_length(query->groupClause), 1));
 	foreach(lc, query->groupClause)
 		add_key(spec, lfirst(lc), pstate);
-	find_derived_keys(spec);
+	tm_view_find_window(spec, pstate);
+	tm_view_find_time_columns(spec);
 
 	aggregates = pull_var_clause((Node *) list_make2(query->targetList, query->havingQual),
 								 PVC_INCLUDE_AGGREGATES | PVC_RECURSE_PLACEHOLDERS);
@@ -605,6 +512,7 @@ tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner
 	(void) check_outputs_walker(query->havingQual, &context);
 	spec->needed = find_needed(spec);
 	check_needed(spec, pstate);
+	tm_view_check_closing(spec, pstate);
 	free_parsestate(pstate);
 	return spec;
 }
@@ -635,11 +543,13 @@ ViewSpec *
 tm_view_load_spec(const MetaView *view)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(view->query_view));
+	ContinuousOptions options;
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", view->query_view);
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	return tm_view_analyze(tm_view_get_query(view->query_view), NULL, owner);
+	tm_view_read_options(view->options, &options);
+	return tm_view_analyze(tm_view_get_query(view->query_view), NULL, owner, &options);
 }

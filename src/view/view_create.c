@@ -22,6 +22,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -49,32 +50,13 @@ tm_view_get_engine(void)
 
 /* ---- options ---- */
 
-/* Options that later versions will have: known, but not yet accepted. */
-static const char *const future_options[] = {
-	"allowed_lateness", "late", "emit", "retention", "notify"
-};
-
+/* tidemark.* options of a statement. */
 typedef struct CreateOptions
 {
 	bool		continuous;
-	char	   *start_at;
 	List	   *texts;			/* "name=value" for the catalog */
+	ContinuousOptions view;
 } CreateOptions;
-
-static void
-refuse_option(const DefElem *def)
-{
-	for (int i = 0; i < (int) lengthof(future_options); i++)
-		if (strcmp(def->defname, future_options[i]) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("option \"tidemark.%s\" is not supported yet", def->defname),
-					 errhint("Omit it: the view then keeps every group and takes late rows in.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unrecognized option \"tidemark.%s\"", def->defname),
-			 errhint("Options of a continuous view are tidemark.continuous and tidemark.start_at.")));
-}
 
 bool
 tm_view_is_tidemark_option(const DefElem *def)
@@ -96,15 +78,17 @@ parse_options(List *options, CreateOptions *result)
 			continue;
 		if (strcmp(def->defname, "continuous") == 0)
 			result->continuous = defGetBoolean(def);
-		else if (strcmp(def->defname, "start_at") == 0)
-		{
-			result->start_at = defGetString(def);
-			tm_stream_check_start(result->start_at);
-			result->texts = lappend(result->texts, psprintf("start_at=%s", result->start_at));
-		}
+		else if (tm_view_is_option(def->defname))
+			result->texts = lappend(result->texts, tm_view_option_text(def));
 		else
-			refuse_option(def);
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unrecognized option \"tidemark.%s\"", def->defname),
+					 errhint("Options of a continuous view are tidemark.continuous, start_at, allowed_lateness, late, emit, retention and notify.")));
 	}
+	tm_view_read_options(result->texts, &result->view);
+	if (result->view.start_at != NULL)
+		tm_stream_check_start(result->view.start_at);
 }
 
 /* Everything of the statement that a continuous view does not take. */
@@ -196,9 +180,19 @@ create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaV
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
 							 "WITH (fillfactor = 50)%s",
 							 number, columns, tm_view_state_keys(spec), index_space, space));
+	if (spec->options.late_table)
+		tm_meta_execute(psprintf("CREATE TABLE tidemark_state.l_%d (window_start %s, window_end %s, "
+								 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
+								 "event_time timestamptz, watermark timestamptz, \"row\" jsonb NOT NULL, "
+								 "recorded_at timestamptz NOT NULL)%s", number,
+								 format_type_be(exprType((Node *) spec->window.ts)),
+								 format_type_be(exprType((Node *) spec->window.ts)), space));
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.q_%d OWNER TO %s", number, owner));
 	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.s_%d OWNER TO %s", number, owner));
+	if (spec->options.late_table)
+		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d OWNER TO %s", number, owner));
 	tm_meta_leave(&identity);
+	view->late_table = get_relname_relid(psprintf("l_%d", number), schema);
 	view->query_view = get_relname_relid(psprintf("q_%d", number), schema);
 	view->state_table = get_relname_relid(psprintf("s_%d", number), schema);
 }
@@ -287,8 +281,8 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errhint("Use CREATE EXTENSION tidemark.")));
 	if (already_exists(stmt))
 		return;
-	spec = tm_view_analyze(castNode(Query, stmt->query), query_string, GetUserId());
-	if (options.start_at != NULL && !spec->source_is_stream)
+	spec = tm_view_analyze(castNode(Query, stmt->query), query_string, GetUserId(), &options.view);
+	if (options.view.start_at != NULL && !spec->source_is_stream)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tidemark.start_at needs a view over a stream"),
@@ -302,7 +296,7 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 	view.state = META_PAUSED;
 	view.own_offsets = spec->source_is_stream;
 	view.since = tm_clock_now();
-	view.start_at = options.start_at;
+	view.start_at = options.view.start_at;
 	view.options = options.texts;
 	view.settings = tm_view_capture_settings();
 	view.stamps = tm_view_state_stamps(spec);

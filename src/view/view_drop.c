@@ -43,5 +43,7 @@ tm_view_drop(const MetaView *view)
 	drop_rest(view->view, "VIEW");
 	drop_rest(view->query_view, "VIEW");
 	drop_rest(view->state_table, "TABLE");
+	drop_rest(view->final_table, "TABLE");
+	drop_rest(view->late_table, "TABLE");
 	tm_view_get_engine()->forget(view);
 }

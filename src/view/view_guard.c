@@ -25,11 +25,11 @@
 #include "view/view_internal.h"
 
 static const char *
-visible_name(Oid state_table)
+visible_name(Oid relid)
 {
-	MetaView   *view = tm_meta_view_find_by_state(state_table);
+	MetaView   *view = tm_meta_view_find_by_any(relid);
 
-	return view ? get_rel_name(view->view) : get_rel_name(state_table);
+	return view ? get_rel_name(view->view) : get_rel_name(relid);
 }
 
 /* The table itself or a table it is a partition of is a source. */

@@ -27,11 +27,39 @@ extern void tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_own
 /* Where the query first reads a column of its top level, or -1. */
 extern int	tm_view_column_location(const Query *query, Index rti, AttrNumber attno);
 
-/* Is this function tidemark.tumble()? */
-extern bool tm_view_is_tumble(Oid funcid);
+/* ---- view_window.c ---- */
+
+/* tidemark.tumble(), hop() or cumulate()? */
+extern ViewWindowKind tm_view_window_kind(Oid funcid);
+
+/* Sets window of spec, derives and orders its keys. */
+extern void tm_view_find_window(ViewSpec *spec, ParseState *pstate);
+
+/* Sets event_time, ..._att and window.on_event_time of spec. */
+extern void tm_view_find_time_columns(ViewSpec *spec);
+
+/* 0A000 unless the windows of a view that wants it can close. */
+extern void tm_view_check_closing(const ViewSpec *spec, ParseState *pstate);
+
+/* ---- view_options.c ---- */
+
+/* "name=value" of an option of CREATE. */
+extern char *tm_view_option_text(const DefElem *def);
+
+/* Is there an option tidemark.NAME, besides tidemark.continuous? */
+extern bool tm_view_is_option(const char *name);
 
 /* Aggregates that share a transition value share a state. */
 extern bool tm_view_same_state(const Aggref *a, const Aggref *b);
+
+/* ---- view_delta.c ---- */
+
+/*
+ * Is a row on time for its window, or as such for a view over sessions?  Over
+ * the range table of the source's level.
+ */
+extern Node *tm_view_make_on_time(const ViewSpec *spec, Node *horizon);
+extern void tm_view_add_qual(Query *level, Node *qual);
 
 /* ---- view_create.c ---- */
 

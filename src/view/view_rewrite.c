@@ -5,12 +5,6 @@
  * All rewriting works on Query trees; text appears only at the end, through
  * pg_get_querydef(), where an object has to be made of it.
  *
- * The delta query is never stored: it is planned from the tree.  Its source is
- * a range table function with the source's columns, which the maintain room
- * replaces at planning by a scan of rows in memory.  (Rejected: a foreign table
- * per source that stands for the batch, and a stored view over it; both would
- * have to follow every ALTER of the source.)
- *
  * Runs in: backends at CREATE; wherever a view is maintained or verified.
  */
 #include "postgres.h"
@@ -34,116 +28,6 @@
 
 #include "base/compat.h"
 #include "view/view_internal.h"
-
-/* ---- delta query ---- */
-
-/* A range table entry that looks like the source but is a function call. */
-static RangeTblEntry *
-make_batch_rte(const ViewSpec *spec, const RangeTblEntry *source)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	RangeTblFunction *function = makeNode(RangeTblFunction);
-	Relation	rel = table_open(spec->source, AccessShareLock);
-	TupleDesc	tupdesc = RelationGetDescr(rel);
-	List	   *colnames = NIL;
-	FuncExpr   *call;
-
-	call = makeFuncExpr(tm_meta_function("tidemark_state", "batch_rows", 0, NULL),
-						RECORDOID, NIL, InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
-	call->funcretset = true;
-	function->funcexpr = (Node *) call;
-	function->funccolcount = tupdesc->natts;
-	for (int i = 0; i < tupdesc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
-
-		/* a dropped column keeps its place; no query can name it */
-		colnames = lappend(colnames, makeString(pstrdup(NameStr(att->attname))));
-		function->funccolnames = lappend(function->funccolnames,
-										 makeString(pstrdup(NameStr(att->attname))));
-		function->funccoltypes = lappend_oid(function->funccoltypes,
-											 att->attisdropped ? INT4OID : att->atttypid);
-		function->funccoltypmods = lappend_int(function->funccoltypmods,
-											   att->attisdropped ? -1 : att->atttypmod);
-		function->funccolcollations = lappend_oid(function->funccolcollations,
-												  att->attisdropped ? InvalidOid : att->attcollation);
-	}
-	table_close(rel, NoLock);
-	rte->rtekind = RTE_FUNCTION;
-	rte->functions = list_make1(function);
-	rte->alias = copyObject(source->alias);
-	rte->eref = makeAlias(source->eref->aliasname, colnames);
-	rte->inFromCl = true;
-	return rte;
-}
-
-/* The aggregate as it computes a state instead of a result. */
-static Aggref *
-make_partial_aggref(const ViewState *state)
-{
-	Aggref	   *aggref = copyObject(state->aggref);
-
-	aggref->aggsplit = AGGSPLIT_INITIAL_SERIAL;
-	aggref->aggtranstype = state->transtype;
-	aggref->aggtype = state->transtype == INTERNALOID ? BYTEAOID : state->transtype;
-	aggref->aggcollid = get_typcollation(aggref->aggtype);
-	return aggref;
-}
-
-Query *
-tm_view_delta_query(const ViewSpec *spec, bool over_source)
-{
-	Query	   *query = copyObject(spec->query);
-	List	   *group_clause = NIL;
-	ListCell   *cell;
-	AttrNumber	resno = 0;
-	ListCell   *lc;
-
-	query->havingQual = NULL;
-	query->targetList = NIL;
-	query->constraintDeps = NIL;
-	if (spec->no_keys)
-	{
-		Const	   *zero = makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true);
-
-		resno++;
-		query->targetList = list_make1(makeTargetEntry((Expr *) zero, resno, pstrdup("g1"), false));
-	}
-	for (int i = 0; i < spec->nkeys; i++)
-	{
-		const ViewKey *key = &spec->keys[i];
-		TargetEntry *tle;
-
-		if (key->end_of >= 0)
-			continue;
-		resno++;
-		tle = makeTargetEntry(copyObject(key->expr), resno, psprintf("g%d", resno), false);
-		tle->ressortgroupref = key->sortgroupref;
-		query->targetList = lappend(query->targetList, tle);
-	}
-	foreach(lc, spec->query->groupClause)
-	{
-		SortGroupClause *clause = lfirst(lc);
-
-		if (spec->keys[foreach_current_index(lc)].end_of < 0)
-			group_clause = lappend(group_clause, copyObject(clause));
-	}
-	query->groupClause = group_clause;
-	for (int i = 0; i < spec->nstates; i++)
-	{
-		resno++;
-		query->targetList = lappend(query->targetList,
-									makeTargetEntry((Expr *) make_partial_aggref(&spec->states[i]),
-													resno, psprintf("a%d", resno), false));
-	}
-	if (!over_source)
-	{
-		cell = list_nth_cell(query->rtable, spec->source_rti - 1);
-		lfirst(cell) = make_batch_rte(spec, lfirst(cell));
-	}
-	query->hasAggs = spec->nstates > 0;
-	return query;
-}
 
 /* ---- visible query ---- */
 
@@ -216,7 +100,7 @@ make_key(const ViewSpec *spec, const ViewKey *key)
 				 copyObject(key->window_args));
 	foreach(lc, args)
 		argtypes[nargs++] = exprType(lfirst(lc));
-	return (Node *) makeFuncExpr(tm_meta_function("tidemark", "tumble_end", nargs, argtypes),
+	return (Node *) makeFuncExpr(tm_meta_function("tidemark", spec->window.kind == VIEW_WINDOW_HOP ? "hop_end" : "tumble_end", nargs, argtypes),
 								 key->type, args, InvalidOid, DEFAULT_COLLATION_OID,
 								 COERCE_EXPLICIT_CALL);
 }

@@ -43,15 +43,6 @@ typedef struct SourceSearch
 	List	   *below;			/* OIDs of relations of inner levels */
 } SourceSearch;
 
-bool
-tm_view_is_tumble(Oid funcid)
-{
-	char	   *name = get_func_name(funcid);
-
-	return name != NULL && strcmp(name, "tumble") == 0 &&
-		get_func_namespace(funcid) == get_namespace_oid("tidemark", true);
-}
-
 /* Range table entries have no position; the first column read from one has. */
 typedef struct LocationSearch
 {

@@ -56,4 +56,13 @@ extern TimeWindow tm_window_assign(const TimeWindowSpec *spec, Timestamp ts);
  */
 extern Timestamp tm_window_end(const TimeWindowSpec *spec, Timestamp start);
 
+/* ---- lateness (window_late.c) ---- */
+
+/*
+ * Is a row on time for a window: window_end + lateness > watermark as of the
+ * row; for sessions: ts + lateness >= watermark?  DT_NOBEGIN: no watermark yet.
+ */
+extern bool tm_window_is_on_time(TimestampTz window_end, int64 lateness, TimestampTz watermark);
+extern bool tm_window_is_row_on_time(TimestampTz ts, int64 lateness, TimestampTz watermark);
+
 #endif							/* TM_WINDOW_H */

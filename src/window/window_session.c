@@ -75,33 +75,40 @@ typedef struct SessionEndState
 PG_FUNCTION_INFO_V1(tm_session_start);
 PG_FUNCTION_INFO_V1(tm_session_end);
 
+/* All fields at a limit: infinity where intervals have one. */
+static inline bool
+is_infinite(const Interval *interval)
+{
+	return (interval->month == PG_INT32_MAX &&
+			interval->day == PG_INT32_MAX &&
+			interval->time == PG_INT64_MAX) ||
+		(interval->month == PG_INT32_MIN &&
+		 interval->day == PG_INT32_MIN &&
+		 interval->time == PG_INT64_MIN);
+}
+
 int64
 tm_session_parse_gap(const Interval *gap)
 {
-	bool		infinite;
 	int64		result = 0;
 
 	if (gap == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("session gap must not be null")));
-
-	/* all fields at a limit: infinity where intervals have one */
-	infinite = (gap->month == PG_INT32_MAX && gap->day == PG_INT32_MAX &&
-				gap->time == PG_INT64_MAX) ||
-		(gap->month == PG_INT32_MIN && gap->day == PG_INT32_MIN &&
-		 gap->time == PG_INT64_MIN);
-	if (!infinite && gap->month != 0)
+	else if (is_infinite(gap))
+		result = 0;				/* is refused below */
+	else if (gap->month != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("session gap cannot have months"),
 				 errhint("Use days of 24 hours and time, such as '30 days'.")));
-	if (!infinite &&
-		(pg_mul_s64_overflow(gap->day, USECS_PER_DAY, &result) ||
-		 pg_add_s64_overflow(result, gap->time, &result)))
+	else if (pg_mul_s64_overflow(gap->day, USECS_PER_DAY, &result) ||
+			 pg_add_s64_overflow(result, gap->time, &result))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("session gap out of range")));
+
 	if (result <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

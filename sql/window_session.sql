@@ -170,20 +170,26 @@ SELECT tidemark.session_end(at, '1 s') OVER (ORDER BY id) FROM click WHERE key =
 SELECT id, tidemark.session_start(at, '1 s') OVER (ORDER BY id) FROM click WHERE key = 'ann';
 -- not without OVER
 SELECT tidemark.session_start(at, '1 s') FROM click;
--- SQLSTATEs
-CREATE FUNCTION sqlstate_of(query text) RETURNS text LANGUAGE plpgsql AS $$
+-- with SQLSTATEs
+CREATE FUNCTION refusal(query text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE query;
     RETURN 'none';
 EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE;
+    RETURN SQLSTATE || ' ' || SQLERRM;
 END $$;
-SELECT name, gap, sqlstate_of(format('SELECT tidemark.session_%s(at, %s) OVER (PARTITION BY key ORDER BY at) FROM click', name, gap))
+SELECT name, gap, refusal(format('SELECT tidemark.session_%s(at, %s) OVER (PARTITION BY key ORDER BY at) FROM click', name, gap))
   FROM unnest('{start, end}'::text[]) name,
        unnest('{"NULL", ''0'', ''1 month'', ''2147483647 days'', make_interval(secs => id), ''1 s''}'::text[]) gap;
-SELECT name, at, sqlstate_of(format('SELECT tidemark.session_%s(at::timestamptz, ''1 s'') OVER () FROM unnest(%L::text[]) at', name, at))
+SELECT name, at, refusal(format('SELECT tidemark.session_%s(at::timestamptz, ''1 s'') OVER () FROM unnest(%L::text[]) at', name, at))
   FROM unnest('{start, end}'::text[]) name,
        unnest(ARRAY['{2024-01-02, 2024-01-01}', '{2024-01-01, NULL, 2024-01-02}', '{infinity}', '{294276-12-31 23:59:59.5+00}', '{NULL, 2024-01-01}']) at;
+-- infinite gaps, in versions that have them; before 17 the same bytes, and a negative gap
+SELECT sign, refusal(format('SELECT tidemark.session_end(at, %L) OVER (ORDER BY at) FROM click', CASE
+           WHEN current_setting('server_version_num')::int >= 170000 THEN sign || 'infinity'
+           WHEN sign = '' THEN '178956970 years 7 mons 2147483647 days 2562047788:00:54.775807'
+           ELSE '-1 day' END))
+  FROM unnest(ARRAY['', '-']) sign;
 
 DROP TABLE click, random_click;
-DROP FUNCTION nodes_of, reference, differences, sqlstate_of;
+DROP FUNCTION nodes_of, reference, differences, refusal;

@@ -28,6 +28,24 @@ extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows);
  */
 extern void tm_maintain_apply_source(const MetaView *view);
 
+/* ---- closing windows (close_windows.c) ---- */
+
+/*
+ * The watermark of the source has come this far: close the windows that it has
+ * passed, at most limit groups of them, and remove those that have outlived
+ * their retention.  True: there is more to do.  Takes the view's lock.  Only
+ * for views with VIEW_CLOSES().
+ */
+extern bool tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit);
+
+/* Tell whoever listens what this transaction has changed in the view. */
+extern void tm_maintain_notify(const MetaView *view);
+
+/* ---- late rows that are kept (late_admit.c) ---- */
+
+/* Take them into the view as a revision; returns how many.  Takes the lock. */
+extern int64 tm_maintain_admit(const MetaView *view);
+
 /* Remove all state; before a rebuild. */
 extern void tm_maintain_clear(const MetaView *view);
 

@@ -108,7 +108,7 @@ note_late_row(LateRun *run, TupleTableSlot *found)
 	int			row = DatumGetInt32(found->tts_values[LATE_QUERY_ROW]);
 	const StreamRowInfo *info = &run->batch->rows->info[row];
 	TimestampTz start = found->tts_isnull[LATE_QUERY_START] ? info->event_time :
-		DatumGetTimestampTz(found->tts_values[LATE_QUERY_START]);
+	DatumGetTimestampTz(found->tts_values[LATE_QUERY_START]);
 
 	if (!is_late_by_row(run, info, found))
 		tm_meta_verdict_insert(run->view->state_table, info->partition, info->offset, start,

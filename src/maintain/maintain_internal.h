@@ -20,7 +20,8 @@ typedef struct BatchRows
 {
 	const StreamRows *rows;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_start;	/* per row, for tm_window_start; or NULL */
+	const TimestampTz *window_start;	/* per row, for tm_window_start; or
+										 * NULL */
 } BatchRows;
 
 /* What scans of it return, and in which plan. */

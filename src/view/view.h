@@ -60,8 +60,9 @@ typedef struct ViewWindow
 	ViewWindowKind kind;
 	Index		rti;			/* the function's entry in the range table;
 								 * session: the subquery's */
-	FuncExpr   *call;			/* with all arguments in their places; session:
-								 * of session_start() or session_end() */
+	FuncExpr   *call;			/* with all arguments in their places;
+								 * session: of session_start() or
+								 * session_end() */
 	Expr	   *ts;				/* its first argument, over the range table of
 								 * the source */
 	bool		on_event_time;	/* ts is the event time of the source */

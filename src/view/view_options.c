@@ -117,7 +117,7 @@ end_parse(OptionParse *parse)
 {
 	ContinuousOptions *options = parse->options;
 	bool		wants_close = options->emit != VIEW_EMIT_CHANGES ||
-		options->retention != STREAM_NEVER;
+	options->retention != STREAM_NEVER;
 
 	if (!parse->has_lateness && wants_close)
 		options->allowed_lateness = 0;

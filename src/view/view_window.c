@@ -318,7 +318,11 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 	if (paned)
 		check_paned(spec, pstate);
 	order_keys(spec);
-	/* the swap has moved keys, so what was derived from positions is made anew */
+
+	/*
+	 * the swap has moved keys, so what was derived from positions is made
+	 * anew
+	 */
 	for (int i = 0; i < spec->nkeys; i++)
 		spec->keys[i].end_of = -1;
 	derive_ends(spec);
@@ -366,9 +370,9 @@ void
 tm_view_find_time_columns(ViewSpec *spec)
 {
 	MetaIngest *ingest = spec->source_is_stream ? NULL :
-		tm_meta_ingest_find_by_table(spec->source);
+	tm_meta_ingest_find_by_table(spec->source);
 	Oid			stream = spec->source_is_stream ? spec->source :
-		(ingest ? ingest->stream : InvalidOid);
+	(ingest ? ingest->stream : InvalidOid);
 	StreamOptions *options;
 	Node	   *ts = strip_implicit_coercions((Node *) spec->window.ts);
 

@@ -64,6 +64,7 @@ extern Timestamp tm_window_end(const TimeWindowSpec *spec, Timestamp start);
  */
 extern bool tm_window_is_on_time(TimestampTz window_end, int64 lateness, TimestampTz watermark);
 extern bool tm_window_is_row_on_time(TimestampTz ts, int64 lateness, TimestampTz watermark);
+
 /*
  * Sessions (window_session.c).
  *

@@ -45,7 +45,7 @@ typedef struct PanedSpec
 	TimeWindowSpec pane;		/* boundaries of panes; see elapsed */
 	TimeWindowSpec starts;		/* boundaries where windows start */
 	TimeWindowSpec window;		/* the size of hop(), the max of cumulate();
-								 * without origin */
+								 * its origin means nothing */
 	bool		elapsed;		/* days or months in a zone, in panes of hours:
 								 * these count from the window's start */
 	int			max_windows;	/* no timestamp lies in more */

@@ -46,8 +46,8 @@ typedef struct PanedSpec
 	TimeWindowSpec starts;		/* boundaries where windows start */
 	TimeWindowSpec window;		/* the size of hop(), the max of cumulate();
 								 * its origin means nothing */
-	bool		elapsed;		/* days or months in a zone, in panes of hours:
-								 * these count from the window's start */
+	bool		elapsed;		/* days or months in a zone, in panes of
+								 * hours: these count from the window's start */
 	int			max_windows;	/* no timestamp lies in more */
 } PanedSpec;
 

@@ -299,14 +299,31 @@ tm_window_parse_hop(const Interval *slide, const Interval *size,
  * Is max made of whole steps?  Months have no common length, days in a zone
  * neither: then the steps are such that a day is.
  */
-static bool
-is_made_of_steps(const TimeWindowSpec *max, const TimeWindowSpec *step)
+static void
+check_steps(const TimeWindowSpec *max, const TimeWindowSpec *step)
 {
-	if ((max->months > 0) == (step->months > 0) &&
-		(max->timezone != NULL) == (step->timezone != NULL))
-		return get_length(max) % get_length(step) == 0;
-	return step->months == 0 && USECS_PER_DAY % step->size == 0 &&
-		(max->timezone != NULL || step->timezone == NULL);
+	bool		same_unit = (max->months > 0) == (step->months > 0) &&
+	(max->timezone != NULL) == (step->timezone != NULL);
+
+	if (same_unit)
+	{
+		if (get_length(max) % get_length(step) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("maximum window size must be a multiple of the window step")));
+		return;
+	}
+	if (step->months > 0 || (max->timezone == NULL && step->timezone != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("window step cannot be of a larger unit than the maximum window size"),
+				 errhint("Months are larger than days and time; in a time zone, days are larger than time, such as '24 hours'.")));
+	if (USECS_PER_DAY % step->size != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("window step must divide a day"),
+				 errdetail("Months, and days in a time zone, are not all of the same length."),
+				 errhint("Use a step such as '1 hour', or one in the unit of the maximum.")));
 }
 
 void
@@ -323,11 +340,7 @@ tm_window_parse_cumulate(const Interval *step, const Interval *max,
 	tm_window_parse_as("maximum window size", max, origin, timezone,
 					   &spec->starts);
 	spec->window = spec->starts;
-	if (!is_made_of_steps(&spec->starts, pane))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("maximum window size must be a multiple of the window step"),
-				 errhint("A maximum in months, or in days in a time zone, can have a step of time that divides a day, such as '1 hour'. In a time zone, '24 hours' is not made of days.")));
+	check_steps(&spec->starts, pane);
 
 	spec->elapsed = spec->starts.timezone != NULL && pane->timezone == NULL;
 	if (spec->starts.months > 0 && pane->months == 0)

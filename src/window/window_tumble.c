@@ -249,7 +249,7 @@ tm_window_end(const TimeWindowSpec *spec, Timestamp start)
 		return end;
 	}
 	if (!tm_window_next_wall(spec, midnight_of(wall_clock_at(start, spec->timezone)),
-					   &end))
+							 &end))
 		REPORT_OUT_OF_RANGE();
 	end = first_instant_of(end, spec->timezone);
 	if (!IS_VALID_TIMESTAMP(end))

@@ -104,8 +104,8 @@ tm_ingest_lock(Oid stream, LOCKMODE mode)
 	}
 }
 
-static List *
-live_views(Oid source)
+List *
+tm_ingest_live_views(Oid source)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -392,12 +392,8 @@ store_batch(BatchRun *run)
 
 /* ---- views ---- */
 
-/*
- * One view in a subtransaction of its own: when its expressions fail, it alone
- * becomes failed.
- */
-static void
-apply_view_guarded(MetaView *view, const StreamRows *rows)
+void
+tm_ingest_apply_view_guarded(MetaView *view, const StreamRows *rows)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -438,7 +434,7 @@ apply_views(BatchRun *run, List *views, const StreamRows *rows)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (run->batch->careful)
-			apply_view_guarded(lfirst(lc), rows);
+			tm_ingest_apply_view_guarded(lfirst(lc), rows);
 		else
 			tm_maintain_apply(lfirst(lc), rows);
 	}
@@ -599,8 +595,8 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	error_context_stack = &callback;
 
 	run.ingest_time = tm_clock_now();
-	run.stream_views = live_views(stream);
-	run.table_views = live_views(run.ingest->into_table);
+	run.stream_views = tm_ingest_live_views(stream);
+	run.table_views = tm_ingest_live_views(run.ingest->into_table);
 	run.ctx = tm_ingest_context_get(run.ingest, run.stream_views, run.table_views);
 	rel = table_open(stream, NoLock);
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);

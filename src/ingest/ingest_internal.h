@@ -82,6 +82,15 @@ extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 
+/* Views over this source that follow the ingest; NIL for no source. */
+extern List *tm_ingest_live_views(Oid source);
+
+/*
+ * Rows into one view, in a subtransaction of its own: when its expressions
+ * fail, it alone becomes failed.
+ */
+extern void tm_ingest_apply_view_guarded(MetaView *view, const StreamRows *rows);
+
 /* Note that something was committed, once this transaction is. */
 extern void tm_ingest_signal_at_commit(void);
 

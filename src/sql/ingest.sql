@@ -95,6 +95,12 @@ RETURNS pg_catalog.int8
 COMMENT ON FUNCTION tidemark.inject(pg_catalog.regclass, pg_catalog.text[], pg_catalog.int4, pg_catalog.text, pg_catalog.jsonb, pg_catalog.timestamptz) IS
     'the same for several messages at once, applied as one batch; returns the last offset';
 
+CREATE FUNCTION tidemark.replay_dead_letters(stream pg_catalog.regclass)
+RETURNS TABLE (replayed pg_catalog.int8, still_bad pg_catalog.int8)
+    LANGUAGE C VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'tm_replay_dead_letters';
+COMMENT ON FUNCTION tidemark.replay_dead_letters(pg_catalog.regclass) IS
+    'try the dead letters of a stream again, after a fix, in the caller''s transaction: what is good now goes into table and views with its partition and offset, judged by the watermark stored with it, and leaves tidemark.dead_letters; what is still bad stays, with the error of today. Errors: 42501 for others than the stream''s owner, 55000 without ingest or while a view over the stream is paused or backfilling';
+
 CREATE FUNCTION tidemark_state.on_drop() RETURNS pg_catalog.event_trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_on_drop';
 COMMENT ON FUNCTION tidemark_state.on_drop() IS 'removes what belonged to dropped streams, tables and continuous views';

@@ -199,6 +199,7 @@ tm_start_ingest(PG_FUNCTION_ARGS)
 	bool		if_not_exists = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	MetaIngest *ingest;
 
+	PreventCommandDuringRecovery("tidemark.start_ingest()");
 	if (!OidIsValid(stream))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
@@ -239,6 +240,7 @@ tm_alter_ingest(PG_FUNCTION_ARGS)
 	Oid			stream = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	MetaIngest *ingest;
 
+	PreventCommandDuringRecovery("tidemark.alter_ingest()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
@@ -297,6 +299,7 @@ tm_drop_ingest(PG_FUNCTION_ARGS)
 	Oid			stream = PG_GETARG_OID(0);
 	MetaIngest *ingest;
 
+	PreventCommandDuringRecovery("tidemark.drop_ingest()");
 	require_stream(stream);
 	lock_stream(stream);
 	if (tm_meta_ingest_find(stream) == NULL && PG_GETARG_BOOL(1))
@@ -391,8 +394,10 @@ relation_argument(FunctionCallInfo fcinfo)
 Datum
 tm_pause(PG_FUNCTION_ARGS)
 {
-	Oid			relid = relation_argument(fcinfo);
+	Oid			relid;
 
+	PreventCommandDuringRecovery("tidemark.pause()");
+	relid = relation_argument(fcinfo);
 	if (tm_stream_is_stream(relid))
 		pause_ingest(relid);
 	else
@@ -477,8 +482,10 @@ resume_view(Oid relid)
 Datum
 tm_resume(PG_FUNCTION_ARGS)
 {
-	Oid			relid = relation_argument(fcinfo);
+	Oid			relid;
 
+	PreventCommandDuringRecovery("tidemark.resume()");
+	relid = relation_argument(fcinfo);
 	if (tm_stream_is_stream(relid))
 		resume_ingest(relid);
 	else

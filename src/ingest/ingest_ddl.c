@@ -4,7 +4,10 @@
  *
  * A stream's options are compared before and after ALTER FOREIGN TABLE: its
  * topic, format and event time cannot change under an ingest, and what decides
- * about rows or watermarks cannot change under a view.
+ * about rows or watermarks cannot change under a view.  A table that an ingest
+ * fills stays one that raw rows can go to, table partitions included.
+ *
+ * COMMIT PREPARED brings what was prepared with start_ingest() and its kin.
  *
  * The sql_drop event trigger cleans up after streams, tables and views.
  *
@@ -14,6 +17,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "commands/event_trigger.h"
@@ -186,6 +190,52 @@ check_under_view(const StreamOptions *before, const StreamOptions *after)
 	}
 }
 
+/* The table that a statement made or changed, if it can be a table partition. */
+static Oid
+statement_table(Node *stmt)
+{
+	RangeVar   *rel = NULL;
+
+	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partbound != NULL)
+		rel = ((CreateStmt *) stmt)->relation;
+	else if (IsA(stmt, CreateForeignTableStmt) &&
+			 ((CreateForeignTableStmt *) stmt)->base.partbound != NULL)
+		rel = ((CreateForeignTableStmt *) stmt)->base.relation;
+	else if (IsA(stmt, AlterTableStmt))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+		{
+			AlterTableType type = lfirst_node(AlterTableCmd, lc)->subtype;
+
+			if (type == AT_AttachPartition || type == AT_SetUnLogged)
+				rel = ((AlterTableStmt *) stmt)->relation;
+		}
+	}
+	if (rel == NULL || !IsTransactionState() || !tm_meta_is_installed())
+		return InvalidOid;
+	return RangeVarGetRelid(rel, NoLock, true);
+}
+
+/* Is the table that an ingest fills still one that it can fill? */
+static void
+check_table(Node *stmt)
+{
+	Oid			relid = statement_table(stmt);
+	List	   *tables;
+	ListCell   *lc;
+
+	if (!OidIsValid(relid))
+		return;
+	CommandCounterIncrement();
+	tables = lcons_oid(relid, get_rel_relispartition(relid) ?
+					   get_partition_ancestors(relid) : NIL);
+	foreach(lc, tables)
+		if (tm_meta_ingest_find_by_table(lfirst_oid(lc)) != NULL)
+			tm_store_check_table(lfirst_oid(lc));
+}
+
 void
 tm_ingest_ddl_after(Node *stmt, const IngestDdl *ddl)
 {
@@ -195,6 +245,11 @@ tm_ingest_ddl_after(Node *stmt, const IngestDdl *ddl)
 	if (IsA(stmt, CreateExtensionStmt) &&
 		strcmp(((CreateExtensionStmt *) stmt)->extname, "tidemark") == 0)
 		tm_worker_wake_scheduler_at_commit();
+	if (IsA(stmt, TransactionStmt) &&
+		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED &&
+		tm_meta_is_installed())
+		tm_worker_wake_scheduler_at_commit();
+	check_table(stmt);
 	if (!IsA(stmt, CreateForeignTableStmt) && !OidIsValid(ddl->stream))
 		return;
 	stream = statement_stream(stmt);

@@ -79,6 +79,7 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 	int			npartitions;
 	int			nexisting;
 
+	PreventCommandDuringRecovery("tidemark.reset_ingest()");
 	options = tm_stream_get_options(stream);
 	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));

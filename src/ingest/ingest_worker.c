@@ -42,7 +42,6 @@
 
 PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 
-#define PARTITION_CHECK_US (60 * INT64CONST(1000000))
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define WAIT_MS 1000L
 #define BROKER_TIMEOUT_MS 10000
@@ -83,6 +82,25 @@ static void
 on_syscache(Datum arg, int cacheid, uint32 hashvalue)
 {
 	definition_changed = true;
+}
+
+/*
+ * Take in what other sessions have committed.  Invalidations are read when a
+ * transaction starts, so this one does nothing else.
+ */
+static bool
+notice_changes(void)
+{
+	StartTransactionCommand();
+	CommitTransactionCommand();
+	return definition_changed;
+}
+
+static int64
+next_partition_check(void)
+{
+	return tm_clock_monotonic_us() +
+		tm_setting_partition_check_interval * INT64CONST(1000);
 }
 
 /* Is this partition the work of this worker? */
@@ -177,7 +195,7 @@ start_reading(IngestWorker *worker)
 	tm_worker_commit();
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
-	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
+	worker->next_check = next_partition_check();
 	worker->next_save = 0;
 	worker->idle = true;
 	return true;
@@ -218,12 +236,15 @@ is_full(const IngestWorker *worker, int count, size_t bytes)
 
 /*
  * Gather until the batch is full or its time is over.  Returns with an empty
- * batch after a wait in which nothing came.
+ * batch after a wait in which nothing came.  False when the definition has
+ * changed: then the batch was not gathered as it should be, and is to be read
+ * again.
  */
-static void
+static bool
 gather(IngestWorker *worker)
 {
 	int64		deadline = 0;
+	bool		empty = true;
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
 	for (;;)
@@ -234,11 +255,15 @@ gather(IngestWorker *worker)
 		int64		now;
 
 		if (!tm_worker_continue())
-			return;
+			break;
 		added = tm_kafka_consumer_poll(worker->consumer,
 									   worker->options->batch_max_rows,
 									   worker->options->batch_max_bytes);
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
+		/* the first message is here: what was committed before it counts */
+		if (empty && count > 0 && notice_changes())
+			return false;
+		empty = count == 0;
 		if (is_full(worker, count, bytes) || tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
@@ -257,10 +282,11 @@ gather(IngestWorker *worker)
 			now = tm_clock_monotonic_us() - now;
 			worker->idle = now >= worker->options->batch_max_delay;
 			if (now >= WAIT_MS * 1000 / 2)
-				return;
+				return true;
 		}
 	}
 	worker->idle = false;
+	return true;
 }
 
 /* ---- applying it ---- */
@@ -477,7 +503,7 @@ check_assignment(IngestWorker *worker)
 		return start_reading(worker);
 	if (tm_clock_monotonic_us() < worker->next_check)
 		return true;
-	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
+	worker->next_check = next_partition_check();
 	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
 	tm_worker_commit();
@@ -494,10 +520,12 @@ run_worker(IngestWorker *worker)
 	while (tm_worker_continue())
 	{
 		TM_FAULT("between");
-		gather(worker);
-		if (!work_batch(worker))
-			break;
-		promote_views(worker);
+		if (gather(worker))
+		{
+			if (!work_batch(worker))
+				break;
+			promote_views(worker);
+		}
 		if (!check_assignment(worker))
 			break;
 	}

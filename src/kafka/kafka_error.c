@@ -242,10 +242,40 @@ tm_kafka_error_clear(KafkaConsumer *consumer)
 	consumer->last_answer = tm_clock_monotonic_us();
 }
 
+/*
+ * The library keeps a connection of its own to the coordinator of the consumer
+ * group, called "GroupCoordinator: host:port/id" in messages.  Only lag tools
+ * profit from it: that it is lost says nothing about reading.
+ */
+#define COORDINATOR "GroupCoordinator"
+
+static bool
+is_lost_coordinator(rd_kafka_resp_err_t err, const char *message)
+{
+	return message != NULL &&
+		strncmp(message, COORDINATOR, strlen(COORDINATOR)) == 0 &&
+		tm_kafka_error_classify(err) == KAFKA_ERROR_PASSING;
+}
+
+/* A name that tells nothing is not shown: the address follows. */
+static const char *
+skip_coordinator(const char *message)
+{
+	const char *rest;
+
+	if (message == NULL || strncmp(message, COORDINATOR, strlen(COORDINATOR)) != 0)
+		return message;
+	rest = strstr(message, ": ");
+	return rest != NULL ? rest + 2 : NULL;
+}
+
 void
 tm_kafka_error_record(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 					  const char *message)
 {
+	if (is_lost_coordinator(err, message))
+		return;
+	message = skip_coordinator(message);
 	if (is_authentication(err) || is_missing(err) ||
 		err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
 		err == RD_KAFKA_RESP_ERR__FATAL)

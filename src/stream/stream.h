@@ -70,6 +70,12 @@ typedef struct StreamOptions
 extern bool tm_stream_is_stream(Oid relid);
 
 /*
+ * Is the transport of this stream manual?  Takes no lock, and does not mind what
+ * else is wrong with its definition.
+ */
+extern bool tm_stream_is_manual(Oid relid);
+
+/*
  * The options of a stream, palloc'd in the current context.  Throws 42809 when
  * relid is no stream.
  */

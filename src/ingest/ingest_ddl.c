@@ -233,7 +233,7 @@ check_table(Node *stmt)
 					   get_partition_ancestors(relid) : NIL);
 	foreach(lc, tables)
 		if (tm_meta_ingest_find_by_table(lfirst_oid(lc)) != NULL)
-			tm_store_check_table(lfirst_oid(lc));
+		tm_store_check_table(lfirst_oid(lc));
 }
 
 void

@@ -90,8 +90,8 @@ check_limits(WorkerSlot *slot)
 	if (total >= tm_setting_max_workers)
 	{
 		snprintf(message, sizeof(message),
-				 "all %d workers that \"tidemark.max_workers\" allows are running, %d of them in other databases",
-				 total, total - here);
+				 "all workers that \"tidemark.max_workers\" (%d) allows are running, %d of them in other databases",
+				 tm_setting_max_workers, total - here);
 		snprintf(hint, sizeof(hint),
 				 "ALTER SYSTEM SET tidemark.max_workers = %d; then restart the server.",
 				 tm_setting_max_workers + MORE_WORKERS);
@@ -100,8 +100,8 @@ check_limits(WorkerSlot *slot)
 			 here >= tm_setting_max_workers_per_database)
 	{
 		snprintf(message, sizeof(message),
-				 "all %d workers that \"tidemark.max_workers_per_database\" allows are running",
-				 here);
+				 "all workers that \"tidemark.max_workers_per_database\" (%d) allows are running",
+				 tm_setting_max_workers_per_database);
 		snprintf(hint, sizeof(hint),
 				 "ALTER SYSTEM SET tidemark.max_workers_per_database = %d; SELECT pg_reload_conf();",
 				 tm_setting_max_workers_per_database + MORE_WORKERS);
@@ -159,7 +159,7 @@ abandon_start(const StartRequest *request, Oid database,
 	bool		changed = false;
 
 	snprintf(message, sizeof(message),
-			 "all %d background processes that \"max_worker_processes\" allows are in use",
+			 "all background processes that \"max_worker_processes\" (%d) allows are in use",
 			 max_worker_processes);
 	snprintf(hint, sizeof(hint),
 			 "ALTER SYSTEM SET max_worker_processes = %d; then restart the server.",

@@ -27,6 +27,7 @@ sub check_trouble
 	wait_until($node, $ingest, 'retrying');
 	like(query("SELECT sqlstate || ' ' || reason || ' ' || hint FROM tidemark.ingests"), qr/^08006 .+ .+/,
 		"$name: retrying, with reason and hint");
+	unlike(query("SELECT reason FROM tidemark.ingests"), qr/GroupCoordinator/, "$name: in words of one's own");
 	is(query("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'tidemark %'
 		AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)"), 0,
 		"$name: no transaction is open");
@@ -56,10 +57,17 @@ sub check_goes_on
 	wait_for_ids($node, 's', $topic);
 	check_ids($node, 's', $topic, $name);
 	wait_until($node, "SELECT state, reason IS NULL FROM tidemark.ingests", 'running|t');
+	my %states;
+	for (1 .. 20)
+	{
+		$states{query("SELECT state || coalesce(' ' || reason, '') FROM tidemark.ingests")} = 1;
+		select undef, undef, undef, 0.1;
+	}
+	is(join(', ', sort keys %states), 'running', "$name: and stays so");
 	return;
 }
 
-start_ids($node, 's', $topic);
+start_ids($node, 's', $topic, group_id => $topic);
 check_goes_on('at first');
 
 # stopped, and killed, while the worker waits for messages

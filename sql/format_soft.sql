@@ -31,6 +31,10 @@ SELECT tidemark.inject('s', ARRAY[
 SELECT * FROM t ORDER BY id;
 \x off
 SELECT substring(convert_from(value, 'UTF8') from '[0-9]+') AS id, sqlstate, message FROM tidemark.dead_letters ORDER BY kafka_offset;
+-- an abort that logs
+SET log_min_messages = debug5;
+SELECT tidemark.inject('s', '{"id": 33, "c": "blue"}');
+RESET log_min_messages;
 -- an attribute that an error of a user may come from
 ALTER TYPE point2 ADD ATTRIBUTE e even CASCADE;
 SELECT tidemark.inject('s', ARRAY['{"id": 5, "p": {"x": 1, "e": 2}}', '{"id": 32, "p": {"x": 1, "e": 3}}']);

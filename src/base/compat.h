@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_tablespace.h"
+#include "commands/defrem.h"
 #include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -317,6 +318,19 @@ tm_root_to_partition_map(ResultRelInfo *rri, EState *estate)
 	return ExecGetRootToChildMap(rri, estate);
 #else
 	return rri->ri_RootToPartitionMap;
+#endif
+}
+
+/* CREATE INDEX of a relation that is locked; no privilege is asked for */
+static inline void
+tm_define_index(Oid relid, IndexStmt *stmt)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1, false, false,
+					   true, false, false);
+#else
+	(void) DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, false, false,
+					   true, false, false);
 #endif
 }
 

@@ -528,8 +528,7 @@ check_alter_source(const AlterTableStmt *stmt)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot alter type of column \"%s\" of \"%s\" because a continuous view reads it",
 						cmd->name, get_rel_name(relid)),
-				 errdetail("Continuous view \"%s\" keeps states made of its values.",
-						   get_rel_name(view->view)),
+				 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
 				 errhint("Add another column, or drop the view first.")));
 	}
 }

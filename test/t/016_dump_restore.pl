@@ -87,6 +87,10 @@ dump_restore('bare', '-Fc', '--schema-only');
 my ($ret, $out, $err) = $node->psql('bare', 'SELECT * FROM s_table');
 like($err, qr/has not been populated.*HINT: .*drop and create it again/s, 'schema only: not populated');
 
+is($node->safe_psql('bare', q{DROP MATERIALIZED VIEW s_table; DROP VIEW s_stream;
+	SELECT count(*) FROM pg_class WHERE relnamespace = 'tidemark_state'::regnamespace AND relname ~ '^[qs]_[0-9]+$'}),
+	0, 'schema only: DROP of the views leaves nothing behind');
+
 # a clone
 for my $name (qw(custom folder busy))
 {

@@ -160,9 +160,13 @@ tm_ingest_view_rebuild(MetaView *view)
 	tm_maintain_clear(view);
 	tm_meta_view_partition_delete(view->state_table);
 	if (tm_stream_is_stream(view->source))
+	{
 		populate_from_stream(view);
-	else
-		populate_from_table(view);
+		return;
+	}
+	populate_from_table(view);
+	/* removed while we waited for the lock on their partition? */
+	require_raw_rows(view);
 }
 
 void

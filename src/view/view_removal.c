@@ -22,8 +22,9 @@
  * to the start of its first window.  Otherwise any.
  *
  * Runs in: every backend.
- * Locks: AccessExclusiveLock on what is removed, before it is looked at; the
- * statement would take it next.
+ * Locks: those that the statement would take next, before anything is looked at,
+ * so that a view that is being created is seen; and RowExclusiveLock on tables
+ * above.
  */
 #include "postgres.h"
 
@@ -256,6 +257,20 @@ tm_view_before_removal(Oid relid, bool drop)
 
 /* ---- ATTACH and DETACH ---- */
 
+/*
+ * Wait for a view that is being created over the table or one that it is a
+ * partition of, and see it.
+ */
+static void
+lock_parent(Oid parent, LOCKMODE lockmode)
+{
+	List	   *ancestors = get_rel_relispartition(parent) ? get_partition_ancestors(parent) : NIL;
+
+	for (int i = list_length(ancestors) - 1; i >= 0; i--)
+		LockRelationOid(list_nth_oid(ancestors, i), RowExclusiveLock);
+	LockRelationOid(parent, lockmode);
+}
+
 static void
 check_detach(Oid parent, const PartitionCmd *cmd)
 {
@@ -267,12 +282,12 @@ check_detach(Oid parent, const PartitionCmd *cmd)
 		get_partition_parent(relid, true) != parent ||
 		!object_ownercheck(RelationRelationId, parent, GetUserId()))
 		return;					/* core says what is wrong */
+	lock_parent(parent, cmd->concurrent ? ShareUpdateExclusiveLock : AccessExclusiveLock);
 	source = find_source(relid, tm_meta_view_is_known_source, &child);
 	if (!OidIsValid(source))
 		return;
 	if (!cmd->concurrent)
 	{
-		LockRelationOid(parent, AccessExclusiveLock);
 		LockRelationOid(relid, AccessExclusiveLock);
 		if (!has_rows(relid, AccessExclusiveLock))
 			return;
@@ -297,14 +312,17 @@ static void
 check_attach(Oid parent, const PartitionCmd *cmd)
 {
 	Oid			relid = RangeVarGetRelid(cmd->name, NoLock, true);
+	Oid			source;
 	Oid			child;
-	Oid			source = find_source(parent, tm_meta_view_is_source, &child);
 
-	if (!OidIsValid(relid) || !OidIsValid(source) ||
+	if (!OidIsValid(relid) || get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
 		!object_ownercheck(RelationRelationId, parent, GetUserId()) ||
 		!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		return;
-	LockRelationOid(parent, ShareUpdateExclusiveLock);
+	lock_parent(parent, ShareUpdateExclusiveLock);
+	source = find_source(parent, tm_meta_view_is_source, &child);
+	if (!OidIsValid(source))
+		return;
 	LockRelationOid(relid, AccessExclusiveLock);
 	if (has_rows(relid, AccessExclusiveLock))
 		refuse_attach(source, cmd->name->relname);

@@ -197,7 +197,7 @@ check_under_view(const StreamOptions *before, const StreamOptions *after)
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("cannot add NOT NULL column \"%s\" to stream \"%s\" while %s",
 							b->name, get_rel_name(after->relid), why),
-					 errdetail("Messages without it, which the view has taken in, would become bad."),
+					 errdetail("Messages without it, which the view has taken in, would be refused when they are read again."),
 					 errhint("Omit NOT NULL.")));
 	}
 }

@@ -186,6 +186,12 @@ extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
  * NULL.
  */
 extern MetaView *tm_meta_view_find_reader(Oid relid, int16 attnum);
+
+/*
+ * A visible view whose row is missing, because a dump had no data: the name of
+ * its query view, or NULL.
+ */
+extern char *tm_meta_view_find_lost(Oid view);
 extern void tm_meta_view_insert(const MetaView *view);
 extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);

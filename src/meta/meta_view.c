@@ -158,6 +158,31 @@ tm_meta_view_find_reader(Oid relid, int16 attnum)
 	return view;
 }
 
+char *
+tm_meta_view_find_lost(Oid view)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT q.relname::text FROM pg_catalog.pg_rewrite r "
+		"JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid "
+		"AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass "
+		"JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relname ~ '^s_[0-9]+$' "
+		"JOIN pg_catalog.pg_class q ON q.relname = 'q_' || substr(s.relname, 3) AND q.relkind = 'v' "
+		"WHERE r.ev_class = $1 AND s.relnamespace = 'tidemark_state'::pg_catalog.regnamespace "
+		"AND q.relnamespace = s.relnamespace "
+		"AND NOT EXISTS (SELECT FROM tidemark_state.view v WHERE v.state_table::oid = s.oid OR v.view::oid = $1) LIMIT 1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	MetaExecution execution;
+	Datum		values[1] = {ObjectIdGetDatum(view)};
+	char	   *name = NULL;
+
+	if (tm_meta_statement_begin(&statement, values, NULL, &execution) > 0)
+		name = tm_meta_get_text(0, 1);
+	tm_meta_statement_end(&execution);
+	return name;
+}
+
 List *
 tm_meta_view_list(Oid source)
 {

@@ -56,34 +56,17 @@ require_owner(const MetaView *view)
 }
 
 /*
- * A visible view that the catalog does not know: the dump that it comes from
- * had no data.  Result: the name of its query view, to be dropped with it
- * (tm_on_drop() then drops the state table), or NULL.
+ * A visible view that the catalog does not know.  Result: the name of its query
+ * view, to be dropped with it (tm_on_drop() then drops the state table), or
+ * NULL.
  */
 static char *
 find_lost_query_view(List *name)
 {
 	Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
-	Oid			schema = tm_meta_state_schema();
-	ListCell   *lc;
 
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_VIEW ||
-		get_rel_namespace(relid) == schema || tm_meta_view_find(relid) != NULL)
-		return NULL;
-	foreach(lc, tm_view_get_query(relid)->rtable)
-	{
-		RangeTblEntry *rte = lfirst(lc);
-		char	   *query_view;
-
-		if (rte->rtekind != RTE_RELATION || get_rel_namespace(rte->relid) != schema ||
-			strncmp(get_rel_name(rte->relid), "s_", 2) != 0 ||
-			tm_meta_view_find_by_state(rte->relid) != NULL)
-			continue;
-		query_view = psprintf("q_%s", get_rel_name(rte->relid) + 2);
-		if (OidIsValid(get_relname_relid(query_view, schema)))
-			return query_view;
-	}
-	return NULL;
+	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW ?
+		tm_meta_view_find_lost(relid) : NULL;
 }
 
 /* DROP MATERIALIZED VIEW a, b: all continuous, or none. */

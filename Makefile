@@ -6,7 +6,7 @@ MODULE_big  = tidemark
 
 OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 SQL_PARTS   = $(addprefix src/sql/,head.sql meta.sql worker.sql stream.sql window.sql \
-                view.sql ingest.sql verify.sql monitor.sql)
+                session.sql view.sql ingest.sql verify.sql monitor.sql)
 DATA_built  = $(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(wildcard src/sql/$(EXTENSION)--*--*.sql)
 

@@ -56,4 +56,13 @@ extern TimeWindow tm_window_assign(const TimeWindowSpec *spec, Timestamp ts);
  */
 extern Timestamp tm_window_end(const TimeWindowSpec *spec, Timestamp start);
 
+/*
+ * Sessions (window_session.c).
+ *
+ * The gap of sessions in microseconds, greater than 0.  A day is 24 hours.
+ * Throws 22004 if gap is NULL, 22023 if it has months or is not positive and
+ * finite, 22008 if it is more than microseconds can count.
+ */
+extern int64 tm_session_parse_gap(const Interval *gap);
+
 #endif							/* TM_WINDOW_H */

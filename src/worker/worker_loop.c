@@ -77,6 +77,8 @@ tm_worker_init_process(Oid database)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, handle_sigterm);
 	BackgroundWorkerUnblockSignals();
+	/* a reload between the fork and the handlers above went unheard */
+	ConfigReloadPending = true;
 	if (OidIsValid(database))
 		BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	else

@@ -355,6 +355,25 @@ lock_view(Oid relid)
 	return tm_meta_view_find(relid);
 }
 
+/*
+ * A view over a table is resumed by being rebuilt.  When it could not be, a
+ * pause would be its end.
+ */
+static void
+check_pause(const MetaView *view)
+{
+	int			n;
+	MetaRemoved *removed = tm_meta_removed_list(view->state_table, false, &n);
+
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot pause continuous view \"%s\" because it could not be resumed",
+						get_rel_name(view->view)),
+				 errdetail("%s", tm_view_describe_removed(view->source, removed, n)),
+				 errhint("Pause the ingest of the table, or drop the view.")));
+}
+
 static void
 pause_view(Oid relid)
 {
@@ -369,6 +388,7 @@ pause_view(Oid relid)
 				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
 	if (tm_stream_is_stream(view->source))
 		tm_ingest_view_detach(view);
+	check_pause(view);
 	view->state = META_PAUSED;
 	view->reason = psprintf("paused by %s", GetUserNameFromId(GetUserId(), false));
 	view->hint = pstrdup("tidemark.resume() lets it catch up.");

@@ -281,7 +281,13 @@ set_fixed_properties(KafkaConsumer *consumer,
 	/* the queue is bounded by bytes alone */
 	set_fixed_int(consumer, "queued.max.messages.kbytes",
 				  Min(Max(options->queued_kbytes, 1), 2097151));
-	set_fixed(consumer, "queued.min.messages", "10000000");
+	set_fixed(consumer, "queued.min.messages",
+			  options->single ? "1" : "10000000");
+
+	/* a broker gives one message set at least, however large */
+	if (options->single)
+		set_fixed(consumer, "max.partition.fetch.bytes", "1");
+	set_fixed_int(consumer, "fetch.error.backoff.ms", KAFKA_FETCH_BACKOFF_MS);
 
 	set_fixed(consumer, "topic.metadata.propagation.max.ms", "5000");
 	set_fixed(consumer, "statistics.interval.ms", "0");

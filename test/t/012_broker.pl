@@ -74,6 +74,17 @@ produce_ids($topic, 2, 1000);
 own_broker('kill');
 check_trouble('broker killed');
 
+# a wait has its own time
+for my $wait (['1500ms', 1.4, 2.2], ['0', 0, 1.7])
+{
+	my ($timeout, $least, $most) = @$wait;
+	my $begin = time();
+
+	is(query("SELECT tidemark.wait_caught_up('s', '$timeout')"), 'f', "broker killed: wait of $timeout is false");
+	cmp_ok(time() - $begin, '>=', $least, "broker killed: wait of $timeout lasts");
+	cmp_ok(time() - $begin, '<', $most, "broker killed: wait of $timeout ends");
+}
+
 # a server that starts without a broker
 $node->restart;
 check_trouble('server started without a broker');

@@ -14,8 +14,9 @@
  * A worker reads its anchor again by a client of its own (the other one would
  * lose its place), after a batch was gathered and before it is applied, while no
  * transaction is open: if the anchor is there now, then all that was gathered
- * came from the same log.  To keep that cheap a check is good for
- * RECHECK_US.  This is what follows:
+ * came from the same log.  That takes three round trips, so a check is good for
+ * some time: CHECK_SHARE times what it took, within RECHECK_MIN_US and
+ * RECHECK_MAX_US.  This is what follows:
  *
  * 1. The anchor moves on only to a message that a check came after; a batch that
  *	  was applied without one moves nothing.  So whatever was applied unchecked,
@@ -23,11 +24,11 @@
  * 2. Whoever waits for messages notices it before anything of the new topic is
  *	  applied.  A fetch while the topic is missing is an error, after which the
  *	  library leaves the partition alone for KAFKA_FETCH_BACKOFF_MS, longer than
- *	  RECHECK_US; so are lost connections (disturbances) and end offsets that
- *	  went back, which make a check due at once.
+ *	  any check is good for.  Lost connections (disturbances) and end offsets
+ *	  that went back make a check due at once.
  * 3. That leaves a topic that is deleted, created, filled beyond our position and
- *	  read again within RECHECK_US of the last check and between two fetches.
- *	  Up to RECHECK_US of it is then applied before the ingest fails (see 1).
+ *	  read again while one check is good and between two fetches.  What comes
+ *	  in that time is then applied before the ingest fails (see 1).
  * 4. While nothing comes the anchor is read every IDLE_RECHECK_US.
  *
  * It cannot be told when no message was applied yet since the start or the last
@@ -48,10 +49,12 @@
 
 #define BROKER_TIMEOUT_MS 10000
 #define IDLE_TIMEOUT_MS 1000
-#define RECHECK_US INT64CONST(250000)
+#define CHECK_SHARE 20
+#define RECHECK_MIN_US INT64CONST(50000)
+#define RECHECK_MAX_US INT64CONST(250000)
 #define IDLE_RECHECK_US INT64CONST(5000000)
 
-StaticAssertDecl(RECHECK_US < KAFKA_FETCH_BACKOFF_MS * INT64CONST(1000),
+StaticAssertDecl(RECHECK_MAX_US < KAFKA_FETCH_BACKOFF_MS * INT64CONST(1000),
 				 "a fetch that failed must make a check due");
 
 static IngestAnchor
@@ -148,6 +151,8 @@ check_now(IngestWatch *watch, const StreamOptions *options, const KafkaConsumer 
 	if (watch->anchor.offset >= 0)
 		(void) check_anchor(options, watch->reader, &watch->anchor, timeout_ms);
 	watch->checked_at = started;
+	watch->good_for = CHECK_SHARE * (tm_clock_monotonic_us() - started);
+	watch->good_for = Min(Max(watch->good_for, RECHECK_MIN_US), RECHECK_MAX_US);
 	watch->disturbances = disturbances;
 }
 
@@ -155,7 +160,7 @@ bool
 tm_ingest_watch_check(IngestWatch *watch, const StreamOptions *options,
 					  const KafkaConsumer *consumer, bool suspicious)
 {
-	if (!suspicious && tm_clock_monotonic_us() - watch->checked_at < RECHECK_US &&
+	if (!suspicious && tm_clock_monotonic_us() - watch->checked_at < watch->good_for &&
 		tm_kafka_consumer_disturbances(consumer) == watch->disturbances)
 		return false;
 	check_now(watch, options, consumer, BROKER_TIMEOUT_MS);

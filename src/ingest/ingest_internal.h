@@ -175,6 +175,7 @@ typedef struct IngestWatch
 	KafkaConsumer *reader;		/* reads single messages */
 	IngestAnchor anchor;
 	int64		checked_at;		/* monotonic us: the last good check began */
+	int64		good_for;		/* us */
 	int64		disturbances;	/* of the consumer, then */
 } IngestWatch;
 

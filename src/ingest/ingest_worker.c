@@ -48,6 +48,7 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define WAIT_MS 1000L
 #define BROKER_TIMEOUT_MS 10000
+#define READER_QUEUE_KBYTES 4096
 
 typedef struct IngestWorker
 {
@@ -135,7 +136,7 @@ open_reader(const StreamOptions *options, MemoryContext cxt)
 		.topic = options->topic,
 		.client_id = options->client_id,
 		.read_committed = options->read_committed,
-		.queued_kbytes = 1,
+		.queued_kbytes = READER_QUEUE_KBYTES,
 		.single = true
 	};
 

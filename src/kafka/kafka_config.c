@@ -281,10 +281,12 @@ set_fixed_properties(KafkaConsumer *consumer,
 	/* the queue is bounded by bytes alone */
 	set_fixed_int(consumer, "queued.max.messages.kbytes",
 				  Min(Max(options->queued_kbytes, 1), 2097151));
-	set_fixed(consumer, "queued.min.messages",
-			  options->single ? "1" : "10000000");
+	set_fixed(consumer, "queued.min.messages", "10000000");
 
-	/* a broker gives one message set at least, however large */
+	/*
+	 * A broker gives one message set at least, however large.  A small queue
+	 * would not do: before 2.2 a full one makes the next fetch wait a second.
+	 */
 	if (options->single)
 		set_fixed(consumer, "max.partition.fetch.bytes", "1");
 	set_fixed_int(consumer, "fetch.error.backoff.ms", KAFKA_FETCH_BACKOFF_MS);

@@ -180,15 +180,48 @@ typedef struct OffsetsAnswer
 	int64		end;
 } OffsetsAnswer;
 
+/*
+ * One bound: RD_KAFKA_OFFSET_BEGINNING or RD_KAFKA_OFFSET_END, which stand for
+ * times here.  Not by rd_kafka_query_watermark_offsets(): before 2.3 that waits
+ * for as long as the leader cannot be reached, whatever timeout it is given.
+ */
+static rd_kafka_resp_err_t
+ask_bound(KafkaConsumer *consumer, int partition, int64 bound, int64 *offset,
+		  int64 deadline)
+{
+	int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+
+	list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(list, consumer->topic,
+									  partition)->offset = bound;
+	err = rd_kafka_offsets_for_times(consumer->rk, list, (int) Max(left, 1));
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		err = list->elems[0].err;
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset < 0)
+		err = RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE;
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		*offset = list->elems[0].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
 static rd_kafka_resp_err_t
 question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 {
 	OffsetsAnswer *answer = arg;
+	int64		deadline = deadline_after(slice_ms);
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	return rd_kafka_query_watermark_offsets(consumer->rk, consumer->topic,
-											answer->partition,
-											&answer->earliest, &answer->end,
-											slice_ms);
+	/* what an earlier slice has found out is kept */
+	if (answer->earliest == KAFKA_OFFSET_NONE)
+		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_BEGINNING,
+						&answer->earliest, deadline);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_END,
+						&answer->end, deadline);
+	return err;
 }
 
 bool

@@ -48,7 +48,6 @@
 #include "ingest/ingest_internal.h"
 
 #define BROKER_TIMEOUT_MS 10000
-#define IDLE_TIMEOUT_MS 1000
 #define CHECK_SHARE 20
 #define RECHECK_MIN_US INT64CONST(50000)
 #define RECHECK_MAX_US INT64CONST(250000)
@@ -158,12 +157,12 @@ check_now(IngestWatch *watch, const StreamOptions *options, const KafkaConsumer 
 
 bool
 tm_ingest_watch_check(IngestWatch *watch, const StreamOptions *options,
-					  const KafkaConsumer *consumer, bool suspicious)
+					  const KafkaConsumer *consumer, bool suspicious, int timeout_ms)
 {
 	if (!suspicious && tm_clock_monotonic_us() - watch->checked_at < watch->good_for &&
 		tm_kafka_consumer_disturbances(consumer) == watch->disturbances)
 		return false;
-	check_now(watch, options, consumer, BROKER_TIMEOUT_MS);
+	check_now(watch, options, consumer, timeout_ms);
 	return true;
 }
 
@@ -176,11 +175,11 @@ tm_ingest_watch_is_idle_check_due(const IngestWatch *watch)
 
 void
 tm_ingest_watch_check_idle(IngestWatch *watch, const StreamOptions *options,
-						   const KafkaConsumer *consumer)
+						   const KafkaConsumer *consumer, int timeout_ms)
 {
 	/* the next one has its time, too, when this one fails */
 	watch->checked_at = tm_clock_monotonic_us();
-	check_now(watch, options, consumer, IDLE_TIMEOUT_MS);
+	check_now(watch, options, consumer, timeout_ms);
 }
 
 void

@@ -195,12 +195,13 @@ extern void tm_ingest_watch_begin(IngestWatch *watch, KafkaConsumer *reader, int
  * topic is another one.  False when no check was due.
  */
 extern bool tm_ingest_watch_check(IngestWatch *watch, const StreamOptions *options,
-								  const KafkaConsumer *consumer, bool suspicious);
+								  const KafkaConsumer *consumer, bool suspicious,
+								  int timeout_ms);
 
-/* The same now and then while nothing comes; waits a second at most. */
+/* The same now and then while nothing comes. */
 extern bool tm_ingest_watch_is_idle_check_due(const IngestWatch *watch);
 extern void tm_ingest_watch_check_idle(IngestWatch *watch, const StreamOptions *options,
-									   const KafkaConsumer *consumer);
+									   const KafkaConsumer *consumer, int timeout_ms);
 
 /* A batch whose last message is this one was applied. */
 extern void tm_ingest_watch_advance(IngestWatch *watch, const KafkaMessage *last, bool checked);

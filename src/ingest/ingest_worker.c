@@ -48,6 +48,8 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define WAIT_MS 1000L
 #define BROKER_TIMEOUT_MS 10000
+#define CHECK_TIMEOUT_MS 1000
+#define CHECK_TIMEOUT_MAX_MS 20000
 #define READER_QUEUE_KBYTES 4096
 
 typedef struct IngestWorker
@@ -303,11 +305,10 @@ start_reading(IngestWorker *worker)
 
 /* ---- gathering a batch ---- */
 
+/* trouble: NULL when there is none. */
 static void
-report_trouble(IngestWorker *worker)
+report_trouble(IngestWorker *worker, const char *trouble)
 {
-	const char *trouble = tm_kafka_consumer_trouble(worker->consumer);
-
 	if (trouble != NULL)
 	{
 		if (tm_worker_report_trouble(ERRCODE_CONNECTION_FAILURE, trouble,
@@ -366,7 +367,7 @@ gather(IngestWorker *worker)
 			deadline = worker->idle ? now : now + worker->options->batch_max_delay;
 		if (count > 0 && now >= deadline)
 			break;
-		report_trouble(worker);
+		report_trouble(worker, tm_kafka_consumer_trouble(worker->consumer));
 		tm_worker_wait(tm_kafka_consumer_fd(worker->consumer),
 					   count > 0 ? Max((deadline - now) / 1000, 1) : WAIT_MS);
 		tm_kafka_consumer_drain_fd(worker->consumer);
@@ -530,7 +531,8 @@ check_topic_idle(IngestWorker *worker)
 		return;
 	PG_TRY();
 	{
-		tm_ingest_watch_check_idle(&worker->watch, worker->options, worker->consumer);
+		tm_ingest_watch_check_idle(&worker->watch, worker->options, worker->consumer,
+								   CHECK_TIMEOUT_MS);
 	}
 	PG_CATCH();
 	{
@@ -540,6 +542,43 @@ check_topic_idle(IngestWorker *worker)
 	if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
 		!tm_ingest_error_is_transient(error->sqlerrcode))
 		ReThrowError(error);
+}
+
+/*
+ * Before a batch is applied: is the topic still the same?  While the brokers do
+ * not answer the batch waits, for a minute at most: a new process reads it again
+ * then.  False when the worker is to end.
+ */
+static bool
+confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
+{
+	int			timeout_ms = CHECK_TIMEOUT_MS;
+
+	while (tm_worker_continue())
+	{
+		const char *trouble;
+		ErrorData  *error = NULL;
+
+		PG_TRY();
+		{
+			*checked = tm_ingest_watch_check(&worker->watch, worker->options, worker->consumer,
+											 suspicious, timeout_ms);
+		}
+		PG_CATCH();
+		{
+			error = recover(worker->batch_cxt);
+		}
+		PG_END_TRY();
+		if (error == NULL)
+			return true;
+		if (!tm_ingest_error_is_transient(error->sqlerrcode) ||
+			timeout_ms > CHECK_TIMEOUT_MAX_MS)
+			ReThrowError(error);
+		trouble = tm_kafka_consumer_trouble(worker->consumer);
+		report_trouble(worker, trouble ? trouble : error->message);
+		timeout_ms *= 2;
+	}
+	return false;
 }
 
 /* What the catalog has after a batch. */
@@ -593,8 +632,8 @@ work_batch(IngestWorker *worker)
 		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
 	{
 		TM_FAULT("polled");
-		checked = tm_ingest_watch_check(&worker->watch, worker->options, worker->consumer,
-										ends_went_back(worker, positions));
+		if (!confirm_topic(worker, ends_went_back(worker, positions), &checked))
+			return false;
 		outcome = apply_twice(worker, &batch);
 		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
 			tm_ingest_watch_advance(&worker->watch, &batch.messages[batch.nmessages - 1], checked);

@@ -323,16 +323,26 @@ static void
 pause_ingest(Oid stream)
 {
 	MetaIngest *ingest;
+	char	   *role = GetUserNameFromId(GetUserId(), false);
 
 	require_owner(stream);
 	lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->state == META_PAUSED && !ingest->restored)
 		return;
+	if (ingest->state == META_FAILED && ingest->reason != NULL)
+	{
+		/* what has to be done about the failure stays */
+		ingest->reason = psprintf("paused by %s after a failure: %s", role, ingest->reason);
+	}
+	else
+	{
+		ingest->reason = psprintf("paused by %s", role);
+		ingest->hint = pstrdup("tidemark.resume() continues at the committed offsets.");
+		if (!tm_ingest_is_void(ingest))
+			ingest->sqlstate = NULL;
+	}
 	ingest->state = META_PAUSED;
-	ingest->reason = psprintf("paused by %s", GetUserNameFromId(GetUserId(), false));
-	ingest->hint = pstrdup("tidemark.resume() continues at the committed offsets.");
-	ingest->sqlstate = NULL;
 	ingest->since = tm_clock_now();
 	tm_meta_ingest_update(ingest);
 	tm_worker_wake_scheduler_at_commit();

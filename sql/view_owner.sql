@@ -51,6 +51,14 @@ GRANT SELECT ON lone_stream TO regress_owner;
 SET ROLE regress_owner;
 CREATE MATERIALIZED VIEW own.lone WITH (tidemark.continuous) AS SELECT count(*) FROM lone_stream;
 RESET ROLE;
+-- a view on a table without ingest makes it read-only: only its owner may
+CREATE TABLE quiet (k int);
+GRANT SELECT ON quiet TO regress_owner;
+SET ROLE regress_owner;
+CREATE MATERIALIZED VIEW own.lone WITH (tidemark.continuous) AS SELECT count(*) FROM quiet;
+RESET ROLE;
+INSERT INTO quiet VALUES (1);
+DROP TABLE quiet;
 SELECT feed('ev_stream', series(5, 30), 2);
 SELECT * FROM check_all();
 

@@ -138,8 +138,8 @@ $standby->stop;
 
 # max_worker_processes is exhausted: said once, tried again.
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\nmax_logical_replication_workers = 0");
-$node->restart;
 $node->safe_psql('b', 'CREATE EXTENSION tidemark');
+$node->restart;
 ok($node->poll_query_until('postgres',
 	"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'tidemark scheduler'", '1'),
 	'there is room for one scheduler');

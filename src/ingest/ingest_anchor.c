@@ -82,6 +82,24 @@ anchor_of_partition(const MetaPartition *p)
 	return anchor;
 }
 
+/* The anchor cannot be had: a log that ends before it is another one. */
+static void
+check_end(const StreamOptions *options, KafkaConsumer *reader, const IngestAnchor *anchor,
+		  int timeout_ms)
+{
+	int64		earliest;
+	int64		end;
+
+	tm_kafka_consumer_query_offsets(reader, anchor->partition, &earliest, &end, timeout_ms);
+	if (end <= anchor->offset)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),
+				 errmsg("topic \"%s\" was re-created or truncated", options->topic),
+				 errdetail("Offset %lld of partition %d was applied, and the log ends at %lld now.",
+						   (long long) anchor->offset, anchor->partition, (long long) end),
+				 errhint("Use tidemark.reset_ingest() to say where to go on, or start a new ingest into a new table.")));
+}
+
 /*
  * Read it again.  False when it cannot be told.
  */
@@ -93,6 +111,8 @@ check_anchor(const StreamOptions *options, KafkaConsumer *reader, const IngestAn
 	IngestAnchor found;
 
 	msg = tm_kafka_consumer_fetch_one(reader, anchor->partition, anchor->offset, timeout_ms);
+	if (msg == NULL)
+		check_end(options, reader, anchor, timeout_ms);
 	if (msg == NULL || msg->offset != anchor->offset)
 		return false;
 	found = anchor_of_message(msg);

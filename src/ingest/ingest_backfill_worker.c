@@ -4,14 +4,15 @@
  *
  * It reads from the view's own positions, never past the ingest's; each batch
  * commits state and positions together, so it resumes where it was after any
- * crash.  When little is missing it locks the stream against batches, applies
- * the rest, and lets the view join the ingest (see ingest_backfill.c).
+ * crash.  When little is missing it gathers that, locks the stream against
+ * batches, adds what was committed meanwhile, which as a rule has arrived too,
+ * and lets the view join the ingest (see ingest_backfill.c).
  *
  * Runs in: a dynamic background worker per slot of role WORKER_BACKFILL.
  * Memory: a context that is reset after each batch; messages belong to the
  * consumer.
  * Locks: none while polling, except in the last step, for at most
- * JOIN_TIMEOUT_US.
+ * JOIN_LOCKED_US.
  */
 #include "postgres.h"
 
@@ -33,6 +34,7 @@
 PGDLLEXPORT void tm_backfill_worker_main(Datum arg);
 
 #define JOIN_TIMEOUT_US INT64CONST(5000000)
+#define JOIN_LOCKED_US INT64CONST(200000)
 
 typedef struct BackfillWorker
 {
@@ -205,8 +207,9 @@ start_reading(BackfillWorker *worker)
 
 /* ---- reading ---- */
 
+/* all: also partitions of which nothing is wanted yet. */
 static void
-assign(BackfillWorker *worker)
+assign(BackfillWorker *worker, bool all)
 {
 	int32	   *partitions = palloc(sizeof(int32) * Max(worker->npartitions, 1));
 	int64	   *offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
@@ -214,7 +217,7 @@ assign(BackfillWorker *worker)
 
 	for (int i = 0; i < worker->npartitions; i++)
 	{
-		if (worker->positions[i].next_offset >= worker->limits[i])
+		if (!all && worker->positions[i].next_offset >= worker->limits[i])
 			continue;			/* nothing to read there */
 		partitions[n] = worker->positions[i].partition;
 		offsets[n++] = worker->positions[i].next_offset;
@@ -350,49 +353,6 @@ missing(const BackfillWorker *worker)
 	return sum;
 }
 
-/*
- * With batches locked out: read the rest, join.  True when the view has joined
- * or does not want to any more.
- */
-static bool
-try_join(BackfillWorker *worker)
-{
-	MetaView   *view;
-	bool		joined = false;
-
-	tm_worker_begin();
-	view = find_view(worker);
-	if (view == NULL)
-	{
-		tm_worker_commit();
-		return true;
-	}
-	LockRelationOid(view->source, ShareRowExclusiveLock);
-	load_positions(worker, view);
-	if (missing(worker) <= worker->options->batch_max_rows)
-	{
-		assign(worker);
-		gather(worker, tm_clock_monotonic_us() + JOIN_TIMEOUT_US);
-		if (all_reached(worker))
-		{
-			apply_gathered(worker, view);
-			view->own_offsets = false;
-			view->populated = true;
-			view->state = META_LIVE;
-			view->since = tm_clock_now();
-			tm_meta_view_update(view);
-			tm_ingest_signal_at_commit();
-			tm_worker_wake_scheduler_at_commit();
-			TM_FAULT("joining");
-			joined = true;
-		}
-	}
-	tm_worker_commit();
-	tm_kafka_consumer_release(worker->consumer);
-	worker->must_assign = true;
-	return joined;
-}
-
 /* Where the ingest stands now. */
 static void
 refresh_limits(BackfillWorker *worker)
@@ -404,6 +364,49 @@ refresh_limits(BackfillWorker *worker)
 	if (view != NULL)
 		load_positions(worker, view);
 	tm_worker_commit();
+}
+
+/*
+ * Gather the rest; with batches locked out, add what came since, and join.  True
+ * when the view has joined or does not want to any more.
+ */
+static bool
+try_join(BackfillWorker *worker)
+{
+	MetaView   *view;
+	bool		joined;
+
+	refresh_limits(worker);
+	MemoryContextSwitchTo(worker->batch_cxt);	/* commit left it */
+	assign(worker, true);
+	gather(worker, tm_clock_monotonic_us() + JOIN_TIMEOUT_US);
+	tm_worker_begin();
+	view = find_view(worker);
+	if (view == NULL)
+	{
+		tm_worker_commit();
+		return true;
+	}
+	LockRelationOid(view->source, ShareRowExclusiveLock);
+	load_positions(worker, view);
+	gather(worker, tm_clock_monotonic_us() + JOIN_LOCKED_US);
+	joined = all_reached(worker);
+	apply_gathered(worker, view);
+	if (joined)
+	{
+		view->own_offsets = false;
+		view->populated = true;
+		view->state = META_LIVE;
+		view->since = tm_clock_now();
+		tm_meta_view_update(view);
+		tm_ingest_signal_at_commit();
+		tm_worker_wake_scheduler_at_commit();
+		TM_FAULT("joining");
+	}
+	tm_worker_commit();
+	tm_kafka_consumer_release(worker->consumer);
+	worker->must_assign = true;
+	return joined;
 }
 
 static void
@@ -421,7 +424,7 @@ run_backfill(BackfillWorker *worker)
 		else
 		{
 			if (worker->must_assign)
-				assign(worker);
+				assign(worker, false);
 			done = !work_batch(worker);
 			if (!done && missing(worker) == 0)
 				refresh_limits(worker);

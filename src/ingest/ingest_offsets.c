@@ -146,19 +146,18 @@ tm_ingest_offsets_check(const MetaIngest *ingest, const char *name,
 	for (int i = 0; i < n; i++)
 	{
 		const MetaPartition *p = &partitions[i];
-		const StreamPartition *existing = NULL;
+		int			j = 0;
 
-		for (int j = 0; j < log->npartitions && existing == NULL; j++)
-			if (log->partitions[j].partition == p->partition)
-				existing = &log->partitions[j];
-		if (existing == NULL)
+		while (j < log->npartitions && log->partitions[j].partition != p->partition)
+			j++;
+		if (j == log->npartitions)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),
 					 errmsg("topic \"%s\" was re-created", options->topic),
 					 errdetail("It has %d partitions, and no partition %d any more.",
 							   log->npartitions, p->partition),
 					 errhint("Start a new ingest of another stream into a new table.")));
-		check_range(options, existing, p);
+		check_range(options, &log->partitions[j], p);
 		tm_ingest_anchor_check_partition(options, consumer, p);
 	}
 	return cluster_id;

@@ -110,7 +110,7 @@ static const char *
 authentication_hint(const char *detail)
 {
 	if (strstr(detail, "SCRAM") != NULL && rd_kafka_version() < 0x020601ff)
-		return psprintf("Check the options of the user mapping. If they are right: SCRAM of librdkafka %s, older than 2.6.1, is refused by Kafka 4 and by late releases of Kafka 3; use sasl_mechanism 'PLAIN' over SSL, a client certificate, or a newer library.",
+		return psprintf("Check the options of the user mapping. If they are right: SCRAM of librdkafka %s, older than 2.6.1, is refused by Kafka 4; use sasl_mechanism 'PLAIN' over SSL, a client certificate, or a newer library.",
 						rd_kafka_version_str());
 	return "Check the options of the user mapping.";
 }

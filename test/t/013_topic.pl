@@ -109,6 +109,25 @@ for my $busy (0, 1)
 	check_ids($node, $name, $topic, "re-created under a $name worker");
 }
 
+# Re-created, and only one partition filled beyond the position, whichever the
+# worker looks at.
+for my $filled (0, 1)
+{
+	my $name = "partly$filled";
+	my $pid;
+
+	$topic = start($name, 2, 100);
+	$pid = worker_pid($node, $name);
+	kill 'STOP', $pid;
+	usleep(300_000);
+	recreate($topic, 2);
+	produce_lines($topic, grep { /"partition": $filled/ } other_ids(200));
+	kill 'CONT', $pid;
+	ingest_is($name, 'failed', qr/"\Q$topic\E" (was re-created|is out of range).*reset_ingest/,
+		"re-created, partition $filled filled: failed");
+	is(query("SELECT count(*) FROM ${name}_rows WHERE id >= 1000"), 0, "re-created, partition $filled filled: none of it was read");
+}
+
 # Filled up to the position exactly: nothing comes that could be looked at.
 $topic = start('equal', 2, 100);
 recreate($topic, 2);

@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_tablespace.h"
+#include "commands/defrem.h"
 #include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -365,6 +366,19 @@ tm_json_populate_soft(Datum json, Oid type, int32 typmod, void **cache,
 	return !soft.error_occurred && !isnull;
 #else
 	return false;
+#endif
+}
+
+/* CREATE INDEX of a relation that is locked; no privilege is asked for */
+static inline void
+tm_define_index(Oid relid, IndexStmt *stmt)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1, false, false,
+					   true, false, false);
+#else
+	(void) DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, false, false,
+					   true, false, false);
 #endif
 }
 

@@ -59,26 +59,25 @@ find_view(const BackfillWorker *worker)
 	return view;
 }
 
-/* Positions for partitions that have none: the view's start, or the first offset. */
-static void
-prepare_positions(BackfillWorker *worker, const MetaView *view, MetaIngest *ingest)
+/* What is known before the brokers are asked: where view and ingest start. */
+typedef struct BackfillStart
 {
-	StreamPartition *existing;
-	int			nexisting = tm_stream_list_partitions(worker->options, worker->consumer, &existing);
-	int64	   *starts = palloc(sizeof(int64) * Max(nexisting, 1));
-	int			known;
+	StreamStart *view;			/* NULL when there are positions already */
+	StreamStart *ingest;
+} BackfillStart;
 
-	(void) tm_meta_view_partition_list(view->state_table, &known, true);
-	if (known > 0)
-		return;
-	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
-	tm_stream_resolve_start(worker->options, worker->consumer, view->start_at, nexisting,
-							existing, starts);
-	for (int i = 0; i < nexisting; i++)
+/* Positions of a view that has none: its start, or the first offset. */
+static void
+prepare_positions(const MetaView *view, MetaIngest *ingest, const IngestLog *log,
+				  const IngestLog *ingest_log)
+{
+	tm_ingest_offsets_insert(ingest, ingest_log);
+	for (int i = 0; i < log->npartitions; i++)
 	{
-		MetaViewPartition vp = {.partition = existing[i].partition,
-			.start_offset = starts[i] == KAFKA_OFFSET_NONE ? existing[i].earliest : starts[i],
-		.target_offset = existing[i].end};
+		const StreamPartition *existing = &log->partitions[i];
+		MetaViewPartition vp = {.partition = existing->partition,
+			.start_offset = log->starts[i] == KAFKA_OFFSET_NONE ? existing->earliest : log->starts[i],
+		.target_offset = existing->end};
 
 		vp.next_offset = vp.start_offset;
 		vp.target_offset = Max(vp.target_offset, vp.start_offset);
@@ -124,31 +123,84 @@ load_positions(BackfillWorker *worker, const MetaView *view)
 	MemoryContextSwitchTo(before);
 }
 
+/* The view and its ingest, locked; false when there is nothing to do. */
+static bool
+find_work(const BackfillWorker *worker, MetaView **view, MetaIngest **ingest)
+{
+	*view = find_view(worker);
+	*ingest = *view ? tm_ingest_lock((*view)->source, AccessShareLock) : NULL;
+	return *ingest != NULL;
+}
+
+/* Read what is to be done, and make the client. */
+static bool
+read_definition(BackfillWorker *worker, BackfillStart *start)
+{
+	MemoryContext before;
+	MetaView   *view;
+	MetaIngest *ingest;
+	int			known;
+	bool		wanted;
+
+	tm_worker_begin();
+	before = MemoryContextSwitchTo(worker->cxt);
+	wanted = find_work(worker, &view, &ingest);
+	if (wanted)
+	{
+		worker->options = tm_stream_get_options(view->source);
+		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, false,
+												   worker->cxt);
+		(void) tm_meta_view_partition_list(view->state_table, &known, false);
+		start->view = known == 0 ? tm_stream_parse_start(view->start_at) : NULL;
+		start->ingest = known == 0 ? tm_stream_parse_start(ingest->start_at) : NULL;
+	}
+	MemoryContextSwitchTo(before);
+	tm_worker_commit();
+	return wanted;
+}
+
+/*
+ * Find out where to start.  The brokers are asked between two transactions, so
+ * that none is open while they do not answer.
+ */
 static bool
 start_reading(BackfillWorker *worker)
 {
+	BackfillStart start = {0};
+	IngestLog	log;
+	IngestLog	ingest_log;
+	MemoryContext before;
 	MetaView   *view;
 	MetaIngest *ingest;
-	MemoryContext before;
+	int			known;
+	bool		wanted;
 
-	tm_worker_begin();
-	view = find_view(worker);
-	ingest = view ? tm_ingest_lock(view->source, AccessShareLock) : NULL;
-	if (ingest == NULL)
-	{
-		tm_worker_commit();
+	if (!read_definition(worker, &start))
 		return false;
+	if (start.view != NULL)
+	{
+		before = MemoryContextSwitchTo(worker->cxt);
+		tm_ingest_offsets_ask(worker->options, worker->consumer, start.view, &log);
+		tm_ingest_offsets_ask(worker->options, worker->consumer, start.ingest, &ingest_log);
+		MemoryContextSwitchTo(before);
 	}
-	before = MemoryContextSwitchTo(worker->cxt);
-	worker->options = tm_stream_get_options(view->source);
-	worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, false,
-											   worker->cxt);
-	MemoryContextSwitchTo(before);
-	prepare_positions(worker, view, ingest);
-	load_positions(worker, view);
-	worker->must_assign = true;
+	tm_worker_begin();
+	wanted = find_work(worker, &view, &ingest);
+	if (wanted)
+	{
+		(void) tm_meta_view_partition_list(view->state_table, &known, true);
+		/* positions that were there are gone: the next process begins anew */
+		wanted = known > 0 || start.view != NULL;
+	}
+	if (wanted)
+	{
+		if (known == 0)
+			prepare_positions(view, ingest, &log, &ingest_log);
+		load_positions(worker, view);
+		worker->must_assign = true;
+	}
 	tm_worker_commit();
-	return true;
+	return wanted;
 }
 
 /* ---- reading ---- */

@@ -187,6 +187,22 @@ check_under_view(const StreamOptions *before, const StreamOptions *after)
 			refuse_change(after->relid, psprintf("the field of column \"%s\"", a->name), why);
 		if (a->format.time_unit != b->format.time_unit)
 			refuse_change(after->relid, psprintf("time_unit of column \"%s\"", a->name), why);
+		if (a->format.type != b->format.type || a->format.typmod != b->format.typmod)
+			refuse_change(after->relid, psprintf("the type of column \"%s\"", a->name), why);
+		if (a->format.not_null != b->format.not_null)
+			refuse_change(after->relid, psprintf("NOT NULL of column \"%s\"", a->name), why);
+	}
+	for (int i = 0; i < after->ncolumns; i++)
+	{
+		const StreamColumn *b = &after->columns[i];
+
+		if (b->format.not_null && find_column(before, b->attnum) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("cannot add NOT NULL column \"%s\" to stream \"%s\" while %s",
+							b->name, get_rel_name(after->relid), why),
+					 errdetail("Messages without it, which the view has taken in, would be refused when they are read again."),
+					 errhint("Omit NOT NULL.")));
 	}
 }
 
@@ -352,6 +368,7 @@ tm_on_drop(PG_FUNCTION_ARGS)
 	List	   *views;
 	List	   *streams;
 	List	   *tables;
+	List	   *orphans;		/* state tables that the catalog does not know */
 	ListCell   *lc;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
@@ -366,7 +383,15 @@ tm_on_drop(PG_FUNCTION_ARGS)
 					  "= s.stream::oid");
 	tables = dropped("SELECT DISTINCT i.stream::oid FROM tidemark_state.ingest i" DROPPED_RELATIONS
 					 "= i.into_table::oid");
+	orphans = dropped("SELECT DISTINCT c.oid FROM pg_catalog.pg_event_trigger_dropped_objects() d "
+					  "JOIN pg_catalog.pg_class c ON c.relname = 's_' OPERATOR(pg_catalog.||) pg_catalog.substr(d.object_name, 3) "
+					  "WHERE d.object_type = 'view' AND d.schema_name = 'tidemark_state' AND d.object_name ~ '^q_[0-9]+$' "
+					  "AND c.relnamespace = 'tidemark_state'::pg_catalog.regnamespace "
+					  "AND c.oid NOT IN (SELECT v.state_table::oid FROM tidemark_state.view v)");
 	tm_meta_leave(&identity);
+	foreach(lc, orphans)
+		tm_meta_execute(psprintf("DROP TABLE tidemark_state.%s CASCADE",
+								 quote_identifier(get_rel_name(lfirst_oid(lc)))));
 	foreach(lc, views)
 	{
 		MetaView   *view = tm_meta_view_find_by_state(lfirst_oid(lc));

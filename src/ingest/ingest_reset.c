@@ -32,9 +32,7 @@ offsets_are_void(const MetaIngest *ingest, const MetaPartition *p, const StreamP
 {
 	if (now->end < p->next_offset)
 		return true;
-	return ingest->state == META_FAILED && ingest->reason != NULL &&
-		(strstr(ingest->reason, "re-created") != NULL ||
-		 strstr(ingest->reason, "another Kafka cluster") != NULL);
+	return tm_ingest_is_void(ingest);
 }
 
 static void

@@ -121,6 +121,17 @@ extern void tm_stream_resolve_start(const StreamOptions *options, KafkaConsumer 
 									const char *start_at, int n,
 									const StreamPartition *partitions, int64 *offsets);
 
+/*
+ * The same in two steps.  parse needs a transaction; resolve does not when the
+ * transport is Kafka.  The result is palloc'd.
+ */
+typedef struct StreamStart StreamStart;
+
+extern StreamStart *tm_stream_parse_start(const char *start_at);
+extern void tm_stream_resolve_parsed(const StreamOptions *options, KafkaConsumer *consumer,
+									 const StreamStart *spec, int n,
+									 const StreamPartition *partitions, int64 *offsets);
+
 /* 22023 if the text is no start_at at all (no broker is asked). */
 extern void tm_stream_check_start(const char *start_at);
 

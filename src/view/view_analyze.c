@@ -318,10 +318,9 @@ check_outputs_walker(Node *node, CollectContext *context)
 	return expression_tree_walker(node, check_outputs_walker, context);
 }
 
-/* Does the expression name an output column of tumble(), and which one? */
-static bool
-is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
-				 FuncExpr **call)
+bool
+tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
+						 FuncExpr **call)
 {
 	const Var  *var = (const Var *) expr;
 	RangeTblEntry *rte;
@@ -378,7 +377,7 @@ find_derived_keys(ViewSpec *spec)
 		FuncExpr   *call;
 		List	   *args;
 
-		if (!is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) ||
+		if (!tm_view_is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) ||
 			attno != 2)
 			continue;
 		args = window_end_args(call);
@@ -388,7 +387,7 @@ find_derived_keys(ViewSpec *spec)
 		{
 			Index		start_rti;
 
-			if (is_tumble_column(spec->query, spec->keys[j].expr, &start_rti, &attno, &call) &&
+			if (tm_view_is_tumble_column(spec->query, spec->keys[j].expr, &start_rti, &attno, &call) &&
 				attno == 1 && start_rti == rti)
 			{
 				spec->keys[i].end_of = j;
@@ -407,7 +406,7 @@ tm_view_find_window_start(const ViewSpec *spec)
 		AttrNumber	attno;
 		FuncExpr   *call;
 
-		if (is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) &&
+		if (tm_view_is_tumble_column(spec->query, spec->keys[i].expr, &rti, &attno, &call) &&
 			attno == 1)
 			return i;
 	}

@@ -33,6 +33,15 @@ extern bool tm_view_is_tumble(Oid funcid);
 /* Aggregates that share a transition value share a state. */
 extern bool tm_view_same_state(const Aggref *a, const Aggref *b);
 
+/* ---- view_analyze.c ---- */
+
+/*
+ * Does the expression name an output column of tumble(), of which range table
+ * entry, which one, and of which call?
+ */
+extern bool tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti,
+									 AttrNumber *attno, FuncExpr **call);
+
 /* ---- view_create.c ---- */
 
 extern bool tm_view_is_tidemark_option(const DefElem *def);
@@ -44,5 +53,10 @@ extern const ViewEngine *tm_view_get_engine(void);
 
 /* Refuse a write to this relation when it is a source or a state. */
 extern void tm_view_check_write(Oid relid);
+
+/* ---- view_removal.c ---- */
+
+/* ATTACH and DETACH: refuse rows that no view has seen, note what leaves. */
+extern void tm_view_check_partitions(Node *stmt);
 
 #endif							/* TM_VIEW_INTERNAL_H */

@@ -101,8 +101,8 @@ typedef struct KafkaConsumerOptions
 	bool		read_committed;
 	int			queued_kbytes;	/* cap of the library's local queue */
 	bool		low_latency;	/* worker: fetch.wait small; scan: throughput */
-	bool		single;			/* for fetch_one() alone: fetches no more than it
-								 * has to */
+	bool		single;			/* for fetch_one() alone: fetches no more than
+								 * it has to */
 } KafkaConsumerOptions;
 
 /*

@@ -160,7 +160,7 @@ parse_start(const char *start_at, StreamStart *spec)
 void
 tm_stream_check_start(const char *start_at)
 {
-	StreamStart	spec;
+	StreamStart spec;
 
 	parse_start(start_at, &spec);
 }

@@ -105,8 +105,7 @@ notice_changes(void)
 static int64
 next_partition_check(void)
 {
-	return tm_clock_monotonic_us() +
-		tm_setting_partition_check_interval * INT64CONST(1000);
+	return tm_clock_monotonic_us() + tm_setting_partition_check_interval * INT64CONST(1000);
 }
 
 /* Is this partition the work of this worker? */
@@ -356,8 +355,7 @@ is_full(const IngestWorker *worker, int count, size_t bytes)
 /*
  * Gather until the batch is full or its time is over.  Returns with an empty
  * batch after a wait in which nothing came.  False when the definition has
- * changed: then the batch was not gathered as it should be, and is to be read
- * again.
+ * changed: read again, with the options that hold now.
  */
 static bool
 gather(IngestWorker *worker)

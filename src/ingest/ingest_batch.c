@@ -62,6 +62,8 @@ typedef struct BatchRun
 {
 	IngestBatch *batch;
 	MetaIngest *ingest;
+	const char *name;			/* of the stream: an abort, which may log, can
+								 * look nothing up */
 	List	   *stream_views;	/* live views over the stream */
 	List	   *table_views;	/* live views over the table */
 	IngestContext *ctx;
@@ -517,11 +519,11 @@ batch_error_context(void *arg)
 
 	if (run->current >= 0 && run->current < run->batch->nmessages)
 		errcontext("stream \"%s\", partition %d, offset %lld",
-				   get_rel_name(run->ingest->stream),
+				   run->name,
 				   run->batch->messages[run->current].partition,
 				   (long long) run->batch->messages[run->current].offset);
 	else
-		errcontext("ingest of stream \"%s\"", get_rel_name(run->ingest->stream));
+		errcontext("ingest of stream \"%s\"", run->name);
 }
 
 /* Constraint triggers must fire inside the batch, not at its commit. */
@@ -591,6 +593,7 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 		return INGEST_CHANGED;
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark batch", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(cxt);
+	run.name = get_rel_name(stream);
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 

@@ -161,6 +161,7 @@ inject_one(FunctionCallInfo fcinfo)
 	StreamOptions *options;
 	KafkaMessage msg;
 
+	PreventCommandDuringRecovery("tidemark.inject()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
@@ -199,6 +200,7 @@ tm_inject_array(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			n;
 
+	PreventCommandDuringRecovery("tidemark.inject()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

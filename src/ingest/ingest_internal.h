@@ -123,12 +123,34 @@ extern void tm_ingest_set_failed(MetaIngest *ingest, int sqlstate, const char *r
 								 const char *hint);
 extern void tm_ingest_view_set_failed(MetaView *view, int sqlstate, const char *reason);
 
+/*
+ * Has it failed because its offsets belong to another log?  pause() does not
+ * change that, resume() and reset_ingest() do.
+ */
+extern bool tm_ingest_is_void(const MetaIngest *ingest);
+
 /* ---- ingest_offsets.c: where to start ---- */
 
+/* What the brokers say about the log; asked while no transaction is open. */
+typedef struct IngestLog
+{
+	int			npartitions;
+	StreamPartition *partitions;
+	int64	   *starts;			/* of start_at, or NULL: not asked for */
+} IngestLog;
+
+/* start may be NULL: then starts are not asked for.  palloc's. */
+extern void tm_ingest_offsets_ask(const StreamOptions *options, KafkaConsumer *consumer,
+								  const StreamStart *start, IngestLog *log);
+
 /*
- * Make the rows of partitions that do not have one: at the ingest's start_at
- * when there is none yet, at the earliest offset for those that came later.
+ * Make the rows of partitions that do not have one: at log->starts when there is
+ * none yet, at the earliest offset for those that came later.  Waits for nobody
+ * but others who do the same.
  */
+extern void tm_ingest_offsets_insert(MetaIngest *ingest, const IngestLog *log);
+
+/* All of that in the caller's transaction: for backends, not for workers. */
 extern void tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 									  KafkaConsumer *consumer);
 
@@ -137,10 +159,61 @@ extern void tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end)
 			__attribute__((noreturn));
 
 /*
- * Is the topic still the one that was read?  Throws 55000 otherwise.
+ * Are these positions in the log, and is it the one that was read?  Throws 22003
+ * or HV021 otherwise.  Asks the brokers; returns their cluster id, palloc'd.
+ * name is the stream's, for messages.
  */
-extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *options,
-									KafkaConsumer *consumer, int n, const MetaPartition *partitions);
+extern char *tm_ingest_offsets_check(const MetaIngest *ingest, const char *name,
+									 const StreamOptions *options, KafkaConsumer *consumer,
+									 const IngestLog *log, int n, const MetaPartition *partitions);
+
+/* ---- ingest_anchor.c: is the topic still the one that was read? ---- */
+
+/* A message that was applied. */
+typedef struct IngestAnchor
+{
+	int32		partition;
+	int64		offset;			/* -1 = none */
+	int64		hash;
+	TimestampTz timestamp;		/* DT_NOBEGIN = none */
+} IngestAnchor;
+
+/* What a worker does to notice a re-created topic; see the file's header. */
+typedef struct IngestWatch
+{
+	KafkaConsumer *reader;		/* reads single messages */
+	IngestAnchor anchor;
+	int64		checked_at;		/* monotonic us: the last good check began */
+	int64		good_for;		/* us */
+	int64		disturbances;	/* of the consumer, then */
+} IngestWatch;
+
+/*
+ * The last applied message of a partition, read again.  Throws HV021 when it is
+ * another one; a warning when it is gone.
+ */
+extern void tm_ingest_anchor_check_partition(const StreamOptions *options, KafkaConsumer *reader,
+											 const MetaPartition *p);
+
+/* Begin with partitions that tm_ingest_offsets_check() has just passed. */
+extern void tm_ingest_watch_begin(IngestWatch *watch, KafkaConsumer *reader, int n,
+								  const MetaPartition *partitions);
+
+/*
+ * Before a batch that was gathered by consumer is applied: throws HV021 when the
+ * topic is another one.  False when no check was due.
+ */
+extern bool tm_ingest_watch_check(IngestWatch *watch, const StreamOptions *options,
+								  const KafkaConsumer *consumer, bool suspicious,
+								  int timeout_ms);
+
+/* The same now and then while nothing comes. */
+extern bool tm_ingest_watch_is_idle_check_due(const IngestWatch *watch);
+extern void tm_ingest_watch_check_idle(IngestWatch *watch, const StreamOptions *options,
+									   const KafkaConsumer *consumer, int timeout_ms);
+
+/* A batch whose last message is this one was applied. */
+extern void tm_ingest_watch_advance(IngestWatch *watch, const KafkaMessage *last, bool checked);
 
 /* ---- ingest_backfill.c: history of a new view ---- */
 

@@ -29,12 +29,12 @@ COMMENT ON FUNCTION tidemark.drop_ingest(pg_catalog.regclass, pg_catalog.bool) I
 CREATE FUNCTION tidemark.pause(relation pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_pause';
 COMMENT ON FUNCTION tidemark.pause(pg_catalog.regclass) IS
-    'pause the ingest of a stream, or one continuous view; when it returns no batch of it is in flight, and none commits until resume() has committed. Errors: 42501, 42704, 42809';
+    'pause the ingest of a stream, or one continuous view; when it returns no batch of it is in flight, and none commits until resume() has committed. Errors: 42501, 42704, 42809, 55000 (a view that could not be resumed, because raw rows of its table were removed)';
 
 CREATE FUNCTION tidemark.resume(relation pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_resume';
 COMMENT ON FUNCTION tidemark.resume(pg_catalog.regclass) IS
-    'let a paused or failed ingest go on at its committed offsets, or a paused continuous view catch up. Errors: 42501, 42704, 42809, 55000 (a restored ingest whose cluster or topic differs)';
+    'let a paused or failed ingest go on at its committed offsets, or a paused continuous view catch up. Errors: 42501, 42704, 42809, 55000 (a restored ingest whose cluster or topic differs; a view over a table whose raw rows were removed)';
 
 CREATE FUNCTION tidemark.reset_ingest(stream pg_catalog.regclass, start_at pg_catalog.text) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_reset_ingest';

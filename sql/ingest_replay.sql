@@ -113,4 +113,6 @@ DROP OWNED BY replay_other;
 DROP ROLE replay_other;
 SET client_min_messages = warning;
 DROP SCHEMA ing CASCADE;
+SELECT * FROM rest();
+DROP FUNCTION rest();
 DROP EXTENSION tidemark CASCADE;

@@ -95,6 +95,11 @@ RETURNS pg_catalog.int8
 COMMENT ON FUNCTION tidemark.inject(pg_catalog.regclass, pg_catalog.text[], pg_catalog.int4, pg_catalog.text, pg_catalog.jsonb, pg_catalog.timestamptz) IS
     'the same for several messages at once, applied as one batch; returns the last offset';
 
+CREATE FUNCTION tidemark.set_clock(now pg_catalog.timestamptz) RETURNS pg_catalog.void
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_set_clock';
+COMMENT ON FUNCTION tidemark.set_clock(pg_catalog.timestamptz) IS
+    'set the time of the manual streams that you own (a superuser: of all), until it is set again; NULL = real time. Partitions that are silent by it become idle, and watermarks and windows follow, before it returns. Streams from Kafka are not affected. Errors: 22008 (infinity)';
+
 CREATE FUNCTION tidemark_state.on_drop() RETURNS pg_catalog.event_trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_on_drop';
 COMMENT ON FUNCTION tidemark_state.on_drop() IS 'removes what belonged to dropped streams, tables and continuous views';

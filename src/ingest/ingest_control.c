@@ -488,6 +488,7 @@ resume_ingest(Oid stream)
 	ingest->since = tm_clock_now();
 	tm_meta_ingest_update(ingest);
 	CommandCounterIncrement();
+	tm_meta_partition_end_idleness(stream, 0, NULL);
 	if (options->transport == STREAM_MANUAL)
 		tm_ingest_catch_up_manual(stream);
 	tm_worker_wake_scheduler_at_commit();

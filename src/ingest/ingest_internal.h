@@ -43,6 +43,14 @@ extern IngestContext *tm_ingest_context_get(const MetaIngest *ingest, List *stre
 
 /* ---- ingest_batch.c: one batch = one transaction ---- */
 
+/* What was found out about the idleness of a partition. */
+typedef enum IngestIdleness
+{
+	INGEST_IDLE_SAME,			/* nothing new */
+	INGEST_IDLE_BEGINS,			/* proved: silent, and position is the end */
+	INGEST_IDLE_ENDS,			/* the proof could not be renewed */
+} IngestIdleness;
+
 /* Where reading a partition stands beyond its messages. */
 typedef struct IngestPosition
 {
@@ -50,6 +58,7 @@ typedef struct IngestPosition
 	int64		position;		/* next offset, when at_end */
 	int64		end;			/* KAFKA_OFFSET_NONE = unknown */
 	bool		at_end;
+	IngestIdleness idleness;
 } IngestPosition;
 
 typedef struct IngestBatch
@@ -96,6 +105,61 @@ extern void tm_ingest_signal_at_commit(void);
 
 /* Hash of key and value, to recognise a message again. */
 extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
+
+/* ---- ingest_watermark.c: the watermark of a stream ---- */
+
+/*
+ * The watermark of the stream, with n of its partitions as the caller has them
+ * (locked), the others as stored; DT_NOBEGIN = none yet.  Never less than what
+ * is stored.  It is set in partitions[] for the caller to save.
+ */
+extern TimestampTz tm_ingest_stream_watermark(const MetaIngest *ingest, const StreamOptions *options,
+											  int n, MetaPartition *partitions, TimestampTz now);
+
+/* Does it follow the time now: are all partitions idle, and is that wanted? */
+extern bool tm_ingest_follows_clock(const MetaIngest *ingest, const StreamOptions *options);
+
+/* Does a live view over the stream or its table close windows? */
+extern bool tm_ingest_closes_windows(const MetaIngest *ingest);
+
+/* ---- ingest_idle.c: idle partitions ---- */
+
+typedef struct IngestIdle IngestIdle;
+
+/* None is idle and silence counts from now. */
+extern IngestIdle *tm_ingest_idle_create(int n, const int32 *partitions, MemoryContext cxt);
+
+/*
+ * Take note of the messages of a batch, and put the findings about the others
+ * into its positions, which are those of the partitions given at creation.
+ */
+extern void tm_ingest_idle_prepare_batch(IngestIdle *idle, const KafkaMessage *messages,
+										 int nmessages, IngestPosition *positions);
+
+/* The batch that was prepared has committed. */
+extern void tm_ingest_idle_stored(IngestIdle *idle);
+extern bool tm_ingest_idle_has_findings(const IngestIdle *idle);
+
+/*
+ * Ask the brokers about partitions that have been silent for long.  No batch is
+ * at hand and no transaction is open.  Takes half a second at most.
+ */
+extern void tm_ingest_idle_check(IngestIdle *idle, const StreamOptions *options,
+								 KafkaConsumer *consumer);
+
+/* Are all partitions idle by proofs that are fresh? */
+extern bool tm_ingest_idle_is_complete(const IngestIdle *idle);
+
+/*
+ * A manual stream whose ingest runs and is caught up: partitions that are silent
+ * become idle, and the watermark follows the clock, by an empty batch.
+ */
+extern void tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options);
+
+/* ---- ingest_clock.c ---- */
+
+/* The time now: of a manual stream, that of set_clock(). */
+extern TimestampTz tm_ingest_now(const StreamOptions *options);
 
 /* ---- ingest_dead_letter.c ---- */
 

@@ -45,6 +45,7 @@
 PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 
 #define POSITION_SAVE_US INT64CONST(1000000)
+#define CLOCK_US INT64CONST(1000000)
 #define WAIT_MS 1000L
 #define BROKER_TIMEOUT_MS 10000
 #define CHECK_TIMEOUT_MS 1000
@@ -69,6 +70,8 @@ typedef struct IngestWorker
 	int64		next_check;		/* monotonic us: look for new partitions */
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
+	IngestIdle *idleness;		/* of the partitions */
+	int64		next_clock;		/* monotonic us: let the watermark follow time */
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
 } IngestWorker;
@@ -270,6 +273,8 @@ save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
 			tm_meta_ingest_set_cluster(ingest->stream, cluster_id);
 		worker->workers = ingest->workers;
 		*offsets = init_positions(worker, n, mine);
+		/* what was idle may have messages since: that is to be proved again */
+		tm_meta_partition_end_idleness(worker->stream, worker->npartitions, worker->partitions);
 		tm_ingest_set_view_targets(worker->stream);
 	}
 	MemoryContextSwitchTo(before);
@@ -314,8 +319,10 @@ start_reading(IngestWorker *worker)
 	worker->has_unpopulated = true;
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
+	worker->idleness = tm_ingest_idle_create(worker->npartitions, worker->partitions, worker->cxt);
 	worker->next_check = next_partition_check();
 	worker->next_save = 0;
+	worker->next_clock = 0;
 	worker->idle = true;
 	return true;
 }
@@ -638,9 +645,12 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
 }
 
-/* Apply what was gathered.  False when the ingest does not run any more. */
+/*
+ * Apply what was gathered; wanted: also if that is nothing.  False when the
+ * ingest does not run any more.
+ */
 static bool
-work_batch(IngestWorker *worker)
+work_batch(IngestWorker *worker, bool wanted)
 {
 	MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
 	IngestBatch batch = {0};
@@ -652,7 +662,8 @@ work_batch(IngestWorker *worker)
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
-	if (batch.nmessages > 0 ||
+	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
+	if (batch.nmessages > 0 || wanted ||
 		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
 	{
 		TM_FAULT("polled");
@@ -662,6 +673,7 @@ work_batch(IngestWorker *worker)
 		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
 			tm_ingest_watch_advance(&worker->watch, &batch.messages[batch.nmessages - 1], checked);
 		note_saved(worker, &batch);
+		tm_ingest_idle_stored(worker->idleness);
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{
@@ -678,6 +690,38 @@ work_batch(IngestWorker *worker)
 	if (outcome == INGEST_CHANGED)
 		definition_changed = true;
 	return outcome == INGEST_APPLIED || outcome == INGEST_CHANGED;
+}
+
+/* All partitions are idle: does a window wait for the time to pass? */
+static bool
+is_clock_due(IngestWorker *worker)
+{
+	MetaIngest *ingest;
+	bool		result;
+
+	if (!worker->options->watermark_wall_clock ||
+		tm_clock_monotonic_us() < worker->next_clock ||
+		!tm_ingest_idle_is_complete(worker->idleness))
+		return false;
+	worker->next_clock = tm_clock_monotonic_us() + CLOCK_US;
+	tm_worker_begin();
+	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	result = is_wanted(worker, ingest) &&
+		tm_ingest_follows_clock(ingest, worker->options) && tm_ingest_closes_windows(ingest);
+	tm_worker_commit();
+	return result;
+}
+
+/* Find idle partitions and store that.  False as work_batch(). */
+static bool
+watch_idleness(IngestWorker *worker)
+{
+	if (definition_changed)
+		return true;
+	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
+	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_clock_due(worker))
+		return true;
+	return work_batch(worker, true);
 }
 
 static void
@@ -719,10 +763,12 @@ run_worker(IngestWorker *worker)
 		TM_FAULT("between");
 		if (gather(worker))
 		{
-			if (!work_batch(worker))
+			if (!work_batch(worker, false))
 				break;
 			promote_views(worker);
 		}
+		if (!watch_idleness(worker))
+			break;
 		if (!check_assignment(worker))
 			break;
 	}

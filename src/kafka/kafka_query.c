@@ -225,8 +225,8 @@ question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 }
 
 bool
-tm_kafka_query_try_offsets(KafkaConsumer *consumer, int partition,
-						   int64 *earliest, int64 *end, int timeout_ms)
+tm_kafka_consumer_try_offsets(KafkaConsumer *consumer, int partition,
+							  int64 *earliest, int64 *end, int timeout_ms)
 {
 	OffsetsAnswer answer = {partition, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
 

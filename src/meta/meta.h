@@ -147,8 +147,20 @@ extern void tm_meta_partition_insert(Oid stream, const MetaPartition *partition)
  */
 extern void tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
 								   const int64 *expected);
+
+/* These partitions are not idle any more; NULL: all of the stream. */
+extern void tm_meta_partition_end_idleness(Oid stream, int n, const int32 *partitions);
 extern void tm_meta_partition_delete(Oid stream);
 extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to);
+
+/* ---- the clock of manual streams (meta_clock.c) ---- */
+
+/* Of the streams of this owner; DT_NOBEGIN = real time. */
+extern TimestampTz tm_meta_clock_get(Oid owner);
+extern void tm_meta_clock_set(Oid owner, TimestampTz now);
+
+/* For all owners; forgets those that single owners have set. */
+extern void tm_meta_clock_set_all(TimestampTz now);
 
 /* ---- continuous views (meta_view.c) ---- */
 

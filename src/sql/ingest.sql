@@ -101,6 +101,11 @@ RETURNS TABLE (replayed pg_catalog.int8, still_bad pg_catalog.int8)
 COMMENT ON FUNCTION tidemark.replay_dead_letters(pg_catalog.regclass) IS
     'try the dead letters of a stream again, after a fix, in the caller''s transaction: what is good now goes into table and views with its partition and offset, judged by the watermark stored with it, and leaves tidemark.dead_letters; what is still bad stays, with the error of today. Errors: 42501 for others than the stream''s owner, 55000 without ingest or while a view over the stream is paused or backfilling';
 
+CREATE FUNCTION tidemark.set_clock(now pg_catalog.timestamptz) RETURNS pg_catalog.void
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_set_clock';
+COMMENT ON FUNCTION tidemark.set_clock(pg_catalog.timestamptz) IS
+    'set the time of the manual streams that you own (a superuser: of all), until it is set again; NULL = real time. Partitions that are silent by it become idle, and watermarks and windows follow, before it returns. Streams from Kafka are not affected. Errors: 22008 (infinity)';
+
 CREATE FUNCTION tidemark_state.on_drop() RETURNS pg_catalog.event_trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_on_drop';
 COMMENT ON FUNCTION tidemark_state.on_drop() IS 'removes what belonged to dropped streams, tables and continuous views';

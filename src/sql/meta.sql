@@ -47,6 +47,12 @@ CREATE TABLE tidemark_state.partition (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE tidemark_state.partition IS 'position, watermark and counters of each partition of a stream; changes in the transaction of each batch';
 
+CREATE TABLE tidemark_state.clock (
+    role oid PRIMARY KEY,
+    now  timestamptz
+);
+COMMENT ON TABLE tidemark_state.clock IS 'time of the manual streams of a role (0: of all others) as set_clock() has set it; NULL = real time';
+
 CREATE TABLE tidemark_state.skipped_range (
     stream      regclass NOT NULL,
     partition   integer NOT NULL,

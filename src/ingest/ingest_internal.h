@@ -62,6 +62,8 @@ typedef struct IngestBatch
 	bool		careful;		/* survive refused rows and failing views */
 	int64		phase_us[WORKER_NPHASES];	/* out */
 	int64		rows;			/* out: decoded rows */
+	bool		more;			/* out: views have windows left to close; an
+								 * empty batch goes on with them */
 } IngestBatch;
 
 typedef enum IngestOutcome
@@ -82,11 +84,29 @@ extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 
+/*
+ * A step for one view in a subtransaction of its own: when its expressions or
+ * triggers fail, it alone becomes failed.
+ */
+extern void tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
+								   void *arg);
+
 /* Note that something was committed, once this transaction is. */
 extern void tm_ingest_signal_at_commit(void);
 
 /* Hash of key and value, to recognise a message again. */
 extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
+
+/* ---- ingest_close.c ---- */
+
+/*
+ * Let views close their windows and notify, by the stream's watermark as this
+ * transaction has saved it.  careful: guarded.  True: there is more to close.
+ */
+extern bool tm_ingest_close_views(Oid stream, List *views, bool careful);
+
+/* All windows of a view with new history that are passed already. */
+extern void tm_ingest_close_passed(const MetaView *view);
 
 /* ---- ingest_dead_letter.c ---- */
 

@@ -66,6 +66,7 @@ typedef struct IngestWorker
 	bool		idle;			/* nothing came during the last wait */
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
+	bool		more;			/* the last batch left windows to close */
 } IngestWorker;
 
 /* Set when the stream, its server or its user mapping changed: read anew. */
@@ -243,6 +244,8 @@ gather(IngestWorker *worker)
 			break;
 		if (added > 0)
 			continue;
+		if (worker->more)
+			break;
 		now = tm_clock_monotonic_us();
 		if (count > 0 && deadline == 0)
 			deadline = worker->idle ? now : now + worker->options->batch_max_delay;
@@ -435,12 +438,13 @@ work_batch(IngestWorker *worker)
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
-	if (batch.nmessages > 0 ||
+	if (batch.nmessages > 0 || worker->more ||
 		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
 	{
 		TM_FAULT("polled");
 		outcome = apply_twice(worker, &batch);
 		note_saved(worker, &batch);
+		worker->more = batch.more;
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{

@@ -464,6 +464,15 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("The watermark says nothing about other columns or expressions."),
 				 errhint("Give the event_time column of the stream, as it is, to the window function."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
+	if (window->kind != VIEW_WINDOW_SESSION &&
+		(contain_var_clause((Node *) list_copy_tail(window->call->args, 1)) ||
+		 contain_subplans((Node *) list_copy_tail(window->call->args, 1))))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tidemark.%s needs windows of a constant size", option),
+				 errdetail("Windows close in the order of their ends."),
+				 errhint("Write the size as a constant."),
+				 parser_errposition(pstate, window->call->location)));
 	if (!spec->source_is_stream &&
 		(spec->partition_att == InvalidAttrNumber || spec->offset_att == InvalidAttrNumber ||
 		 spec->watermark_att == InvalidAttrNumber))

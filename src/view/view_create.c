@@ -160,9 +160,10 @@ tablespace_clause(const char *name, const char *keyword)
 	return psprintf(" %s %s", keyword, quote_identifier(name));
 }
 
-/* q_<n> and s_<n>, made by the extension's owner, given to the user. */
+/* q_<n>, of the user's query, and s_<n>, made by the extension's owner, given to the user. */
 static void
-create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaView *view)
+create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int number,
+				 MetaView *view)
 {
 	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
 	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
@@ -174,12 +175,16 @@ create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaV
 
 	tm_meta_enter(&identity);
 	columns = tm_view_state_columns(spec);
-	query_text = deparse(copyObject(spec->query));
+	query_text = deparse(copyObject(query));
 	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
 							 column_list(into->colNames), query_text));
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
 							 "WITH (fillfactor = 50)%s",
 							 number, columns, tm_view_state_keys(spec), index_space, space));
+	if (spec->window.kind == VIEW_WINDOW_SESSION && VIEW_CLOSES(&spec->options))
+		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.s_%d (g%d)%s", number,
+								 spec->keys[spec->window.end_key].attno,
+								 tablespace_clause(into->tableSpaceName, "TABLESPACE")));
 	if (spec->options.late_table)
 		tm_meta_execute(psprintf("CREATE TABLE tidemark_state.l_%d (window_start %s, window_end %s, "
 								 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
@@ -230,6 +235,8 @@ tm_view_check_permissions(const ViewSpec *spec)
 	AclResult	result;
 
 	tm_check_query_permissions(spec->query);
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		tm_check_query_permissions(tm_view_source_level(spec, spec->query));
 	if (!spec->source_is_stream)
 		return;
 	server = GetForeignTable(spec->source)->serverid;
@@ -289,7 +296,8 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errdetail("A view over a table has the rows of the table."),
 				 errhint("Put a condition into WHERE instead.")));
 	tm_view_check_permissions(spec);
-	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
+	create_internals(spec, castNode(Query, stmt->query), stmt->into, tm_meta_new_object_number(),
+					 &view);
 	create_visible(spec, stmt->into, &view);
 
 	view.source = spec->source;

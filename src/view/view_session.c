@@ -195,7 +195,7 @@ static void
 refuse_inside(SessionParse *parse, int location, const char *what, const char *hint)
 {
 	tm_view_refuse(parse->pstate, location,
-				   psprintf("%s beside session_start() or session_end()", what), hint);
+				   psprintf("%s beside session_start() or session_end() is", what), hint);
 }
 
 static int
@@ -212,25 +212,25 @@ check_level(SessionParse *parse)
 
 	if (level->cteList != NIL)
 		refuse_inside(parse, ((CommonTableExpr *) linitial(level->cteList))->location,
-					  "WITH is", "Name the source in the FROM clause of the subquery.");
+					  "WITH", "Name the source in the FROM clause of the subquery.");
 	if (level->hasAggs || level->groupClause != NIL || level->groupingSets != NIL ||
 		level->havingQual != NULL)
-		refuse_inside(parse, location, "an aggregate, GROUP BY or HAVING is",
+		refuse_inside(parse, location, "an aggregate, GROUP BY or HAVING",
 					  "Group the rows of the subquery in the view itself.");
 	if (level->distinctClause != NIL)
-		refuse_inside(parse, clause_location(level, level->distinctClause), "DISTINCT is",
+		refuse_inside(parse, clause_location(level, level->distinctClause), "DISTINCT",
 					  "Group the rows of the subquery in the view itself.");
 	if (level->sortClause != NIL)
-		refuse_inside(parse, clause_location(level, level->sortClause), "ORDER BY is",
+		refuse_inside(parse, clause_location(level, level->sortClause), "ORDER BY",
 					  "Use ORDER BY in the query that reads the view.");
 	if (level->limitCount != NULL || level->limitOffset != NULL)
 		refuse_inside(parse, exprLocation(level->limitCount ? level->limitCount :
 										  level->limitOffset),
-					  "LIMIT or OFFSET is", "Use it in the query that reads the view.");
+					  "LIMIT or OFFSET", "Use it in the query that reads the view.");
 	if (level->rowMarks != NIL)
-		refuse_inside(parse, location, "FOR UPDATE is", "Omit the clause.");
+		refuse_inside(parse, location, "FOR UPDATE", "Omit the clause.");
 	if (level->hasTargetSRFs)
-		refuse_inside(parse, location, "a set-returning function in the select list is",
+		refuse_inside(parse, location, "a set-returning function in the select list",
 					  "Use it in the FROM clause.");
 }
 
@@ -320,7 +320,7 @@ check_columns(SessionParse *parse)
 			continue;
 		if (get_function_bound(call->winfnoid) == SESSION_NONE)
 			refuse_inside(parse, call->location,
-						  psprintf("window function %s() is", get_func_name(call->winfnoid)),
+						  psprintf("window function %s()", get_func_name(call->winfnoid)),
 						  "Use it in the query that reads the view.");
 		if (bound == SESSION_NONE)
 			tm_view_refuse(parse->pstate, call->location,

@@ -141,6 +141,21 @@ REFRESH MATERIALIZED VIEW v;
 REFRESH MATERIALIZED VIEW short;
 SELECT * FROM check_all(1e-9);
 SELECT state, count(*) FROM tidemark.views GROUP BY state;
+-- text made under the search path of a dump gives the same objects
+SELECT set_config('search_path', '', false);
+SELECT pg_get_viewdef(query_view) AS q, pg_get_viewdef(view) AS visible FROM tidemark_state.view WHERE view = 'public.short'::regclass \gset
+CREATE VIEW public.remade AS :q
+CREATE VIEW public.remade_visible AS :visible
+SELECT pg_get_viewdef('public.remade') = :'q' AS same, pg_get_viewdef('public.remade_visible') = :'visible' AS same_visible;
+DROP VIEW public.remade, public.remade_visible;
+RESET search_path;
+-- a row is late by its own time, before sessions are made
+CREATE MATERIALIZED VIEW punctual WITH (tidemark.continuous, tidemark.allowed_lateness = '10 s', tidemark.late = 'table') AS
+  SELECT k, session_start, session_end, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER w, tidemark.session_end(at, '10 s') OVER w FROM ev_stream WHERE at > '2026-03-01Z' WINDOW w AS (PARTITION BY k ORDER BY at)) s GROUP BY k, session_start, session_end;
+SELECT tidemark.inject('ev_stream', ARRAY['{"k":1,"at":"2026-03-01T00:01:00Z"}', '{"k":1,"at":"2026-03-01T00:00:50Z"}', '{"k":1,"at":"2026-03-01T00:00:49.999999Z"}', '{"k":1,"at":"2026-02-01T00:00:00Z"}']);
+SELECT * FROM punctual ORDER BY session_start;
+SELECT late_table AS l FROM tidemark_state.view WHERE view = 'punctual'::regclass \gset
+SELECT window_start, window_end, event_time, watermark FROM :l;
 -- an error of the functions is the view's
 SELECT tidemark.inject('ev_stream', '{"k":1,"x":1,"at":"294276-12-31T23:59:59Z"}');
 SELECT state, count(*), min(reason) FROM tidemark.views GROUP BY state ORDER BY 1;

@@ -284,10 +284,10 @@ check_call(SessionParse *parse, WindowFunc *call)
 	WindowClause *mine = get_window_clause(parse->level, call->winref);
 	WindowClause *first = get_window_clause(parse->level, parse->call->winref);
 	SortGroupClause *order;
-	Oid			opfamily;
-	Oid			opcintype;
-	int16		strategy;
+	Oid			less_than;
 
+	get_sort_group_operators(exprType(linitial(call->args)), true, false, false, &less_than,
+							 NULL, NULL, NULL);
 	if (!equal(mine->partitionClause, first->partitionClause) ||
 		!equal(mine->orderClause, first->orderClause) ||
 		!equal(linitial(call->args), linitial(parse->call->args)) ||
@@ -298,8 +298,7 @@ check_call(SessionParse *parse, WindowFunc *call)
 	order = list_length(mine->orderClause) == 1 ? linitial(mine->orderClause) : NULL;
 	if (order == NULL ||
 		!equal(get_sortgroupclause_expr(order, parse->level->targetList), linitial(call->args)) ||
-		!get_ordering_op_properties(order->sortop, &opfamily, &opcintype, &strategy) ||
-		strategy != BTLessStrategyNumber)
+		order->sortop != less_than)
 		tm_view_refuse(parse->pstate, call->location,
 					   "a session window that is not ordered by its time alone, ascending, is",
 					   "Use OVER (PARTITION BY ... ORDER BY ts) with the ts of the function.");

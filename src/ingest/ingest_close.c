@@ -84,7 +84,7 @@ void
 tm_ingest_close_passed(const MetaView *view)
 {
 	MetaIngest *ingest = tm_stream_is_stream(view->source) ?
-		tm_meta_ingest_find(view->source) : tm_meta_ingest_find_by_table(view->source);
+	tm_meta_ingest_find(view->source) : tm_meta_ingest_find_by_table(view->source);
 	ContinuousOptions options;
 	TimestampTz watermark;
 

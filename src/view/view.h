@@ -107,7 +107,8 @@ typedef struct ViewState
 typedef struct ViewSpec
 {
 	Query	   *query;			/* the user's query, group expressions
-								 * flattened */
+								 * flattened; session: WITH made a subquery,
+								 * both bounds grouped by */
 	Index		source_rti;		/* in the range table of source_level */
 	Oid			source;
 	bool		source_is_stream;
@@ -118,12 +119,15 @@ typedef struct ViewSpec
 	AttrNumber	partition_att;	/* of a table: fed by metadata */
 	AttrNumber	offset_att;
 	AttrNumber	watermark_att;
-	ViewKey    *keys;			/* stored in this order: window_start first */
+	ViewKey    *keys;			/* stored in this order: window_start first;
+								 * session: session_start, session_end last */
 	int			nkeys;
 	ViewState  *states;
 	int			nstates;
 	int			nstored_keys;	/* at least 1: a view without keys has a
 								 * constant one */
+	int			nunique_keys;	/* the first of them that tell groups apart:
+								 * all, but for session_end */
 	bool		no_keys;
 	Bitmapset  *needed;			/* source attributes, as Bitmapset of Vars */
 	List	   *other_tables;	/* OIDs of the ordinary tables it joins */
@@ -222,7 +226,10 @@ extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
  */
 extern double tm_view_column_tolerance(const ViewSpec *spec, int column);
 
-/* Column definitions of the state table, and its key columns, as SQL. */
+/*
+ * Column definitions of the state table, and those that it is unique over, as
+ * SQL.
+ */
 extern char *tm_view_state_columns(const ViewSpec *spec);
 extern char *tm_view_state_keys(const ViewSpec *spec);
 

@@ -174,9 +174,13 @@ create_final(const ViewSpec *spec, const IntoClause *into, int number, const cha
 								 quote_identifier(lfirst(lc)), space));
 }
 
-/* q_<n>, s_<n> and f_<n>, made by the extension's owner, given to the user. */
+/*
+ * q_<n>, of the user's query, s_<n> and f_<n>, made by the extension's owner, given to the
+ * user.
+ */
 static void
-create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaView *view)
+create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int number,
+				 MetaView *view)
 {
 	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
 	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
@@ -189,12 +193,15 @@ create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaV
 
 	tm_meta_enter(&identity);
 	columns = tm_view_state_columns(spec);
-	query_text = deparse(copyObject(spec->query));
+	query_text = deparse(copyObject(query));
 	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
 							 column_list(into->colNames), query_text));
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
 							 "WITH (fillfactor = 50)%s",
 							 number, columns, tm_view_state_keys(spec), index_space, space));
+	if (spec->window.kind == VIEW_WINDOW_SESSION && VIEW_CLOSES(&spec->options))
+		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.s_%d (g%d)%s", number,
+								 spec->keys[spec->window.end_key].attno, space));
 	if (has_final)
 		create_final(spec, into, number, space);
 	if (spec->options.late_table)
@@ -254,6 +261,8 @@ tm_view_check_permissions(const ViewSpec *spec)
 	AclResult	result;
 
 	tm_check_query_permissions(spec->query);
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		tm_check_query_permissions(tm_view_source_level(spec, spec->query));
 	if (!spec->source_is_stream)
 		return;
 	server = GetForeignTable(spec->source)->serverid;
@@ -331,7 +340,8 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errhint("Put a condition into WHERE instead.")));
 	tm_view_check_permissions(spec);
 	check_table_owner(spec);
-	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
+	create_internals(spec, castNode(Query, stmt->query), stmt->into, tm_meta_new_object_number(),
+					 &view);
 	create_visible(spec, stmt->into, &view);
 
 	view.source = spec->source;

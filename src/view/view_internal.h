@@ -47,6 +47,17 @@ extern void tm_view_find_time_columns(ViewSpec *spec);
 /* 0A000 unless the windows of a view that wants it can close. */
 extern void tm_view_check_closing(const ViewSpec *spec, ParseState *pstate);
 
+/* ---- view_session.c ---- */
+
+/*
+ * If the query makes sessions: sets window of spec, its keys excepted, and
+ * brings the query into the one shape that the rest knows.
+ */
+extern void tm_view_find_session(ViewSpec *spec, ParseState *pstate);
+
+/* Orders the keys of such a view, and sets those of its window. */
+extern void tm_view_order_session_keys(ViewSpec *spec);
+
 /* ---- view_options.c ---- */
 
 /* "name=value" of an option of CREATE. */

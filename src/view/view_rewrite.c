@@ -376,7 +376,7 @@ tm_view_state_keys(const ViewSpec *spec)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	for (int i = 1; i <= spec->nstored_keys; i++)
+	for (int i = 1; i <= spec->nunique_keys; i++)
 		appendStringInfo(&buf, "%sg%d", i > 1 ? ", " : "", i);
 	return buf.data;
 }

@@ -297,6 +297,11 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 	int			nwindows = 0;
 	bool		paned = false;
 
+	if (window->kind == VIEW_WINDOW_SESSION)
+	{
+		tm_view_order_session_keys(spec);
+		return;
+	}
 	derive_ends(spec);
 	foreach(lc, spec->query->rtable)
 	{

@@ -267,7 +267,8 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 {
 	const KafkaMessage *msg = &run->batch->messages[i];
 	StreamRows *rows = run->rows;
-	StreamWatermark wm = {run->ctx->options->watermark_delay, partition->max_event_time};
+	StreamWatermark wm = {run->ctx->options->watermark_delay,
+		run->ctx->options->watermark_max_future, partition->max_event_time};
 	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
 	TimestampTz watermark = tm_stream_watermark_get(&wm);
 	TimestampTz event_time;
@@ -304,7 +305,9 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 	rows->info[rows->nrows].event_time = event_time;
 	rows->info[rows->nrows].watermark = watermark;
 	rows->nrows++;
-	tm_stream_watermark_advance(&wm, event_time);
+	if (!tm_stream_watermark_advance(&wm, event_time,
+									 tm_stream_watermark_arrival(msg, run->ingest_time)))
+		partition->future_rows++;
 	partition->max_event_time = wm.max_event_time;
 	partition->watermark = tm_stream_watermark_get(&wm);
 	partition->rows++;

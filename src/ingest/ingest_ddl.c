@@ -172,6 +172,10 @@ check_under_view(const StreamOptions *before, const StreamOptions *after)
 
 	if (before->watermark_delay != after->watermark_delay)
 		refuse_change(after->relid, "watermark_delay", why);
+	if (before->watermark_max_future != after->watermark_max_future)
+		refuse_change(after->relid, "watermark_max_future", why);
+	if (before->null_event_time_keep != after->null_event_time_keep)
+		refuse_change(after->relid, "null_event_time", why);
 	for (int i = 0; i < before->ncolumns; i++)
 	{
 		const StreamColumn *a = &before->columns[i];

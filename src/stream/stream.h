@@ -180,7 +180,8 @@ extern StreamDecoder *tm_stream_decoder_open(const StreamOptions *options,
  * Decode one message into values[natts]/isnull[natts] of the stream's layout.
  * The watermark column is left to the caller (tm_stream_decoder_watermark_att).
  * *event_time: the row's event time, DT_NOBEGIN when it has none.
- * An event time that is NULL or infinite is a bad message.
+ * An event time that is infinite is a bad message, and one that is NULL, unless
+ * the stream keeps them.
  */
 extern FormatResult tm_stream_decode(StreamDecoder *decoder, const KafkaMessage *msg,
 									 TimestampTz ingest_time, bool guarded,
@@ -229,14 +230,22 @@ extern void tm_stream_headers_from_jsonb(Datum datum, KafkaMessage *msg);
 typedef struct StreamWatermark
 {
 	int64		delay;			/* us */
+	int64		max_future;		/* us; STREAM_NEVER = off */
 	TimestampTz max_event_time; /* DT_NOBEGIN = no row yet */
 } StreamWatermark;
 
 /* The watermark now: DT_NOBEGIN before the first row. */
 extern TimestampTz tm_stream_watermark_get(const StreamWatermark *wm);
 
-/* A row was decoded: take its event time in. */
-extern void tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_time);
+/* When a message arrived, as the watermark counts it; read_at: now. */
+extern TimestampTz tm_stream_watermark_arrival(const KafkaMessage *msg, TimestampTz read_at);
+
+/*
+ * A row was decoded: take its event time in (DT_NOBEGIN: it has none).  False
+ * when it lies beyond arrival + max_future: then nothing moved.
+ */
+extern bool tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_time,
+										TimestampTz arrival);
 
 /* ---- kept log of a manual stream (stream_log.c) ---- */
 

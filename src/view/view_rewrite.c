@@ -89,7 +89,7 @@ make_key(const ViewSpec *spec, const ViewKey *key)
 {
 	const ViewKey *start;
 	List	   *args;
-	Oid			argtypes[3];
+	Oid			argtypes[5];
 	int			nargs = 0;
 	ListCell   *lc;
 

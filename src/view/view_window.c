@@ -106,15 +106,14 @@ derive_end(ViewSpec *spec, int end, Index rti, const FuncExpr *call)
 {
 	FuncExpr   *complete = complete_call(call);
 	ViewWindowKind kind = tm_view_window_kind(call->funcid);
-	int			size = kind == VIEW_WINDOW_HOP ? 2 : 1;
-	int			zone = size + 2;
 	List	   *args;
 
 	if (kind == VIEW_WINDOW_CUMULATE)
 		return;
-	args = list_make1(list_nth(complete->args, size));
-	if (list_length(complete->args) > zone)
-		args = lappend(args, list_nth(complete->args, zone));
+	/* of tumble(ts, size, origin [, timezone]) all but ts and origin */
+	args = list_copy_tail(complete->args, 1);
+	if (kind == VIEW_WINDOW_TUMBLE)
+		args = list_delete_nth_cell(args, 1);
 	if (contain_var_clause((Node *) args) || contain_subplans((Node *) args))
 		return;
 	for (int i = 0; i < spec->nkeys; i++)

@@ -107,11 +107,12 @@ note_late_row(LateRun *run, TupleTableSlot *found)
 {
 	int			row = DatumGetInt32(found->tts_values[LATE_QUERY_ROW]);
 	const StreamRowInfo *info = &run->batch->rows->info[row];
-	TimestampTz start = found->tts_isnull[LATE_QUERY_START] ? info->event_time :
-	DatumGetTimestampTz(found->tts_values[LATE_QUERY_START]);
+	int			lead = VIEW_WINDOW_LEAD_IS_END(&run->spec->window) ? LATE_QUERY_END : LATE_QUERY_START;
+	TimestampTz window = found->tts_isnull[lead] ? info->event_time :
+	DatumGetTimestampTz(found->tts_values[lead]);
 
 	if (!is_late_by_row(run, info, found))
-		tm_meta_verdict_insert(run->view->state_table, info->partition, info->offset, start,
+		tm_meta_verdict_insert(run->view->state_table, info->partition, info->offset, window,
 							   META_VERDICT_CLOSED);
 	if (run->table != NULL)
 		keep_row(run, info, row, found);

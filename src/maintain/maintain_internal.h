@@ -18,9 +18,10 @@
  */
 typedef struct BatchRows
 {
-	const StreamRows *rows;
+	const StreamRows *rows;		/* NULL: they come in chunks */
+	const MaintainChunks *chunks;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_start;	/* per row, for tm_window_start; or
+	const TimestampTz *window_lead;	/* per row, for tm_window_lead; or
 										 * NULL */
 } BatchRows;
 

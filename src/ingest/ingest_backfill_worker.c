@@ -33,6 +33,7 @@
 PGDLLEXPORT void tm_backfill_worker_main(Datum arg);
 
 #define JOIN_TIMEOUT_US INT64CONST(5000000)
+#define INGEST_WAIT_MS	200
 
 typedef struct BackfillWorker
 {
@@ -66,6 +67,8 @@ prepare_positions(BackfillWorker *worker, const MetaView *view, MetaIngest *inge
 	StreamPartition *existing;
 	int			nexisting = tm_stream_list_partitions(worker->options, worker->consumer, &existing);
 	int64	   *starts = palloc(sizeof(int64) * Max(nexisting, 1));
+	MetaPartition *partitions;
+	int			npartitions;
 	int			known;
 
 	(void) tm_meta_view_partition_list(view->state_table, &known, true);
@@ -74,14 +77,21 @@ prepare_positions(BackfillWorker *worker, const MetaView *view, MetaIngest *inge
 	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
 	tm_stream_resolve_start(worker->options, worker->consumer, view->start_at, nexisting,
 							existing, starts);
+	partitions = tm_meta_partition_list(view->source, &npartitions);
 	for (int i = 0; i < nexisting; i++)
 	{
-		MetaViewPartition vp = {.partition = existing[i].partition,
-			.start_offset = starts[i] == KAFKA_OFFSET_NONE ? existing[i].earliest : starts[i],
-		.target_offset = existing[i].end};
+		int64		start = starts[i] == KAFKA_OFFSET_NONE ? existing[i].earliest : starts[i];
+		const MetaPartition *partition = NULL;
+		MetaViewPartition vp;
 
-		vp.next_offset = vp.start_offset;
-		vp.target_offset = Max(vp.target_offset, vp.start_offset);
+		for (int j = 0; j < npartitions; j++)
+			if (partitions[j].partition == existing[i].partition)
+				partition = &partitions[j];
+		vp = tm_ingest_backfill_position(view, worker->options, existing[i].partition, start,
+										 partition);
+		/* what retention has removed cannot be read, for the watermark either */
+		vp.next_offset = Max(vp.next_offset, Min(existing[i].earliest, start));
+		vp.target_offset = Max(existing[i].end, start);
 		tm_meta_view_partition_put(view->state_table, &vp);
 	}
 }
@@ -116,6 +126,7 @@ load_positions(BackfillWorker *worker, const MetaView *view)
 
 		vp->partition = ingest[i].partition;
 		vp->start_offset = vp->next_offset = vp->target_offset = ingest[i].first_offset;
+		vp->start_max_event_time = vp->max_event_time = DT_NOBEGIN;
 		for (int j = 0; j < nknown; j++)
 			if (known[j].partition == vp->partition)
 				*vp = known[j];
@@ -253,7 +264,8 @@ apply_gathered(BackfillWorker *worker, const MetaView *view)
 	KafkaMessage *messages = usable_messages(worker, &n);
 
 	if (n > 0)
-		tm_ingest_backfill_apply(view, worker->options, messages, n);
+		tm_ingest_backfill_apply(view, worker->options, messages, n, worker->positions,
+								 worker->npartitions);
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		worker->positions[i].next_offset = reached(worker, i);
@@ -341,8 +353,18 @@ try_join(BackfillWorker *worker)
 	return joined;
 }
 
-/* Where the ingest stands now. */
-static void
+/* The ingest would give the view messages from before its start. */
+static bool
+is_ingest_behind(const BackfillWorker *worker)
+{
+	for (int i = 0; i < worker->npartitions; i++)
+		if (worker->limits[i] < worker->positions[i].start_offset)
+			return true;
+	return false;
+}
+
+/* Where the ingest stands now.  False when the view does not want it any more. */
+static bool
 refresh_limits(BackfillWorker *worker)
 {
 	MetaView   *view;
@@ -352,6 +374,7 @@ refresh_limits(BackfillWorker *worker)
 	if (view != NULL)
 		load_positions(worker, view);
 	tm_worker_commit();
+	return view != NULL;
 }
 
 static void
@@ -364,7 +387,12 @@ run_backfill(BackfillWorker *worker)
 		MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
 		bool		done;
 
-		if (missing(worker) <= worker->options->batch_max_rows)
+		if (missing(worker) == 0 && is_ingest_behind(worker))
+		{
+			tm_worker_wait(PGINVALID_SOCKET, INGEST_WAIT_MS);
+			done = !refresh_limits(worker);
+		}
+		else if (missing(worker) <= worker->options->batch_max_rows && !is_ingest_behind(worker))
 			done = try_join(worker);
 		else
 		{
@@ -372,7 +400,7 @@ run_backfill(BackfillWorker *worker)
 				assign(worker);
 			done = !work_batch(worker);
 			if (!done && missing(worker) == 0)
-				refresh_limits(worker);
+				done = !refresh_limits(worker);
 		}
 		MemoryContextSwitchTo(before);
 		MemoryContextReset(worker->batch_cxt);

@@ -206,11 +206,11 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 		return false;
 	for (int i = 0; i < batch->rows->nrows; i++)
 	{
-		const StreamRowInfo *info = &batch->rows->info[i];
+		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
 
-		if (!TIMESTAMP_IS_NOBEGIN(info->event_time) &&
-			!tm_window_is_row_on_time(info->event_time, spec->options.allowed_lateness,
-									  Max(info->watermark, batch->horizon)))
+		if (!TIMESTAMP_IS_NOBEGIN(time) &&
+			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
+									  Max(batch->rows->info[i].watermark, batch->horizon)))
 			return true;
 	}
 	return false;
@@ -312,6 +312,20 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
+/* The caller holds the view's lock. */
+static void
+record_late_history(MaintainView *entry, const MetaView *view)
+{
+	MetaProgress progress;
+	int64		late = tm_late_rows_record_source(view, entry->spec, get_late_plan(entry));
+
+	if (late == 0)
+		return;
+	tm_meta_progress_get(view->state_table, &progress);
+	progress.late += late;
+	tm_meta_progress_put(view->state_table, &progress);
+}
+
 void
 tm_maintain_apply_source(const MetaView *view)
 {
@@ -334,7 +348,29 @@ tm_maintain_apply_source(const MetaView *view)
 	merge_delta(entry, delta, tupdesc);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
+	if (VIEW_CLOSES(&entry->spec->options))
+		record_late_history(entry, view);
 	tm_view_leave(&identity);
+}
+
+void
+tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch)
+{
+	MaintainView *entry = get_view(view);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admitted",
+											  ALLOCSET_DEFAULT_SIZES);
+	PartialPlan *plan;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+
+	prepare_view(entry, view);
+	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
+	PushActiveSnapshot(GetLatestSnapshot());
+	delta = tm_partial_plan_run(plan, batch, &tupdesc);
+	PopActiveSnapshot();
+	merge_delta(entry, delta, tupdesc);
+	tuplestore_end(delta);
+	MemoryContextDelete(cxt);
 }
 
 void

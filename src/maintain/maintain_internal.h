@@ -67,6 +67,35 @@ extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *
 extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 								 PartialPlan *plan, const BatchRows *batch);
 
+/* The same for the rows that the source, a table, has in the active snapshot. */
+extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
+										PartialPlan *plan);
+
+/* The time by which a row is judged; DT_NOBEGIN = none. */
+extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
+
+/* Columns of a late table. */
+enum
+{
+	LATE_WINDOW_START, LATE_WINDOW_END, LATE_PARTITION, LATE_OFFSET, LATE_EVENT_TIME,
+	LATE_WATERMARK, LATE_ROW, LATE_RECORDED_AT, LATE_NCOLUMNS
+};
+
+/*
+ * The row type of a source as kept rows have it, and the settings under which
+ * they are written and read, until AtEOXact_GUC(false, level).
+ */
+extern TupleDesc tm_late_row_desc(Oid source);
+extern int	tm_late_push_settings(void);
+
+/* ---- maintain_batch.c ---- */
+
+/*
+ * Merge late rows, each for the window that it was left out of; the caller
+ * holds the view's lock and is the view's owner, under its settings.
+ */
+extern void tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch);
+
 /* ---- partial_state.c: transition states as values ---- */
 
 typedef struct PartialState PartialState;

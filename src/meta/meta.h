@@ -280,7 +280,11 @@ typedef struct MetaRange
 extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
 
-/* All that reset_ingest() made the ingest leave out; the same order. */
-extern MetaRange *tm_meta_stream_list_skipped(Oid stream, int *count);
+/*
+ * What the ingest of a stream has not read and so moved no watermark: before
+ * its first offsets, and what reset_ingest() left out.  As the active snapshot
+ * sees it; nothing from before the offsets began anew.
+ */
+extern MetaRange *tm_meta_stream_list_unread(Oid stream, int *count);
 
 #endif							/* TM_META_H */

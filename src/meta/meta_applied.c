@@ -84,16 +84,30 @@ tm_meta_view_list_skipped(Oid state_table, int *count)
 }
 
 MetaRange *
-tm_meta_stream_list_skipped(Oid stream, int *count)
+tm_meta_stream_list_unread(Oid stream, int *count)
 {
 	static MetaStatement statement = {
-		.sql = "SELECT partition, from_offset, to_offset, NULL::timestamptz "
+		.sql = "SELECT partition, 0::bigint, first_offset, NULL::timestamptz, NULL::timestamptz AS at "
+		"FROM tidemark_state.partition WHERE stream = $1 "
+		"UNION ALL "
+		"SELECT partition, from_offset, to_offset, NULL::timestamptz, recorded_at "
 		"FROM tidemark_state.skipped_range WHERE stream = $1 "
-		"ORDER BY partition, recorded_at, from_offset",
+		"ORDER BY 1, 5 NULLS FIRST, 2",
 		.nargs = 1,
 		.argtypes = {OIDOID},
 		.read_only = true
 	};
+	MetaRange  *ranges = list_ranges(&statement, stream, count);
+	int			n = 0;
 
-	return list_ranges(&statement, stream, count);
+	for (int i = 0; i < *count; i++)
+	{
+		if (ranges[i].to > ranges[i].from)
+			ranges[n++] = ranges[i];
+		else if (ranges[i].to < ranges[i].from)
+			while (n > 0 && ranges[n - 1].partition == ranges[i].partition)
+				n--;
+	}
+	*count = n;
+	return ranges;
 }

@@ -263,7 +263,7 @@ SELECT v.view, v.source,
             ELSE greatest(st.reltuples, 0)::bigint END AS groups,
        tidemark_state.relation_bytes(v.state_table) AS state_bytes,
        coalesce(s.rows, 0) AS rows,
-       0::bigint AS late,
+       coalesce(s.late, 0) AS late,
        pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time
 FROM tidemark_state.view v
      LEFT JOIN pg_catalog.pg_class c ON c.oid = v.view
@@ -279,7 +279,7 @@ FROM tidemark_state.view v
                 v.state IN ('live', 'backfilling') AND NOT v.own_offsets AS follows) f
      CROSS JOIN LATERAL (
          SELECT pg_catalog.sum(x.target_offset - x.start_offset) AS total,
-                pg_catalog.sum(least(x.next_offset, x.target_offset) - x.start_offset) AS done,
+                pg_catalog.sum(greatest(least(x.next_offset, x.target_offset) - x.start_offset, 0)) AS done,
                 pg_catalog.sum(y.end_offset - least(x.next_offset, y.end_offset))::bigint AS lag
          FROM tidemark_state.view_partition x
               LEFT JOIN tidemark_state.partition y ON y.stream = v.source AND y.partition = x.partition

@@ -145,53 +145,57 @@ tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
 
 /* ---- what of the stream ---- */
 
-/*
- * Ranges as gaps.  Where offsets began anew (the topic was re-created), gaps
- * from before name other messages: forgotten, and said by the result.
- */
-static bool
-make_gaps(const MetaRange *ranges, int n, StreamGap **gaps, int *ngaps)
+static StreamGap
+make_gap(const MetaRange *range)
 {
-	bool		anew = false;
+	StreamGap	gap = {.partition = range->partition,.from = range->from,.to = range->to};
 
-	*gaps = palloc_array(StreamGap, Max(n, 1));
-	*ngaps = 0;
-	for (int i = 0; i < n; i++)
-	{
-		StreamGap  *gap;
-
-		if (ranges[i].to >= ranges[i].from)
-		{
-			gap = &(*gaps)[(*ngaps)++];
-			gap->partition = ranges[i].partition;
-			gap->from = ranges[i].from;
-			gap->to = ranges[i].to;
-			continue;
-		}
-		anew = true;
-		while (*ngaps > 0 && (*gaps)[*ngaps - 1].partition == ranges[i].partition)
-			(*ngaps)--;
-	}
-	return anew;
+	return gap;
 }
 
 /*
- * What the view has left out; and what its ingest has, which the view may have
- * read by itself: that did not move the watermark.
+ * Gaps in what the view has applied.  Where offsets began anew (the topic was
+ * re-created), gaps from before name other messages: forgotten, and said.
  */
 static void
 get_gaps(const MetaView *view, StreamBounds *bounds)
 {
 	MetaRange  *skipped;
-	int			n;
+	int			nskipped;
+	bool		anew = false;
 
-	skipped = tm_meta_stream_list_skipped(view->source, &n);
-	(void) make_gaps(skipped, n, &bounds->quiet, &bounds->nquiet);
-	skipped = tm_meta_view_list_skipped(view->state_table, &n);
-	if (make_gaps(skipped, n, &bounds->gaps, &bounds->ngaps))
+	skipped = tm_meta_view_list_skipped(view->state_table, &nskipped);
+	bounds->gaps = palloc_array(StreamGap, Max(nskipped, 1));
+	for (int i = 0; i < nskipped; i++)
+	{
+		const MetaRange *range = &skipped[i];
+
+		if (range->to >= range->from)
+		{
+			bounds->gaps[bounds->ngaps++] = make_gap(range);
+			continue;
+		}
+		anew = true;
+		while (bounds->ngaps > 0 &&
+			   bounds->gaps[bounds->ngaps - 1].partition == range->partition)
+			bounds->ngaps--;
+	}
+	if (anew)
 		ereport(NOTICE,
 				(errmsg("messages of stream \"%s\" from before its offsets began anew could not be compared",
 						get_rel_name(view->source))));
+}
+
+/* What the view may have read by itself: its ingest knew no watermark there. */
+static void
+get_quiet(const MetaView *view, StreamBounds *bounds)
+{
+	int			n;
+	MetaRange  *unread = tm_meta_stream_list_unread(view->source, &n);
+
+	bounds->quiet = palloc_array(StreamGap, Max(n, 1));
+	for (int i = 0; i < n; i++)
+		bounds->quiet[bounds->nquiet++] = make_gap(&unread[i]);
 }
 
 static StreamBounds *
@@ -216,6 +220,7 @@ get_bounds(const MetaView *view)
 		bounds->max_event_time[i] = applied[i].max_event_time;
 	}
 	get_gaps(view, bounds);
+	get_quiet(view, bounds);
 	return bounds;
 }
 

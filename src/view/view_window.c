@@ -360,8 +360,19 @@ static AttrNumber
 metadata_column(const ViewSpec *spec, const StreamOptions *options, StreamMetadata metadata)
 {
 	for (int i = 0; i < options->ncolumns; i++)
-		if (options->columns[i].metadata == metadata)
-			return source_column(spec, options, options->columns[i].attnum);
+	{
+		AttrNumber	attnum = options->columns[i].attnum;
+		AttrNumber	result;
+
+		if (options->columns[i].metadata != metadata)
+			continue;
+		result = source_column(spec, options, attnum);
+		/* a table may have cast it to another type */
+		if (result != InvalidAttrNumber &&
+			get_atttype(spec->source, result) != get_atttype(options->relid, attnum))
+			return InvalidAttrNumber;
+		return result;
+	}
 	return InvalidAttrNumber;
 }
 

@@ -166,7 +166,7 @@ note_late_row(LateRun *run, TupleTableSlot *found)
 	const StreamRowInfo *info = &run->batch->rows->info[row];
 	int			lead = VIEW_WINDOW_LEAD_IS_END(&run->spec->window) ? LATE_QUERY_END : LATE_QUERY_START;
 	TimestampTz window = found->tts_isnull[lead] ?
-		tm_late_row_time(run->spec, run->batch->rows, row) :
+	tm_late_row_time(run->spec, run->batch->rows, row) :
 	DatumGetTimestampTz(found->tts_values[lead]);
 
 	if (!is_late_by_row(run, row, found))

@@ -21,8 +21,7 @@ typedef struct BatchRows
 	const StreamRows *rows;		/* NULL: they come in chunks */
 	const MaintainChunks *chunks;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_lead;	/* per row, for tm_window_lead; or
-										 * NULL */
+	const TimestampTz *window_lead; /* per row, for tm_window_lead; or NULL */
 } BatchRows;
 
 /* What scans of it return, and in which plan. */

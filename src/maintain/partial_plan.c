@@ -205,7 +205,7 @@ run_plan(PlannedStmt *stmt, const BatchRows *batch, DestReceiver *dest)
 	BatchSource source = {batch, stmt};
 	BatchSource before;
 	QueryDesc  *desc;
-	TupleDesc	volatile tupdesc = NULL;
+	TupleDesc volatile tupdesc = NULL;
 
 	desc = tm_create_query_desc(stmt, "tidemark delta", GetActiveSnapshot(), dest);
 	before = tm_batch_scan_set_source(source);

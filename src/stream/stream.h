@@ -287,8 +287,8 @@ typedef struct StreamBounds
 	int32	   *partition;
 	int64	   *start;
 	int64	   *stop;
-	TimestampTz *max_event_time;	/* below start, DT_NOBEGIN = none; or NULL:
-									 * none of any */
+	TimestampTz *max_event_time;	/* below start, DT_NOBEGIN = none; or
+									 * NULL: none of any */
 	int			ngaps;
 	StreamGap  *gaps;			/* left out; they do not overlap */
 	int			nquiet;

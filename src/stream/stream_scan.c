@@ -224,7 +224,7 @@ choose_bounds(StreamScan *scan, StreamBounds *exact)
 			continue;
 		if (earliest > start)
 			exact->missing += tm_stream_count_wanted(exact, exact->partition[i], start,
-										   Min(earliest, stop));
+													 Min(earliest, stop));
 		if (known != NULL)
 			add_partition(scan, known->partition, Max(start, earliest),
 						  Min(stop, known->end),

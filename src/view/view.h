@@ -295,4 +295,30 @@ extern void tm_view_drop(const MetaView *view);
 /* Refuse DML on sources and states: called at executor start. */
 extern void tm_view_check_writes(PlannedStmt *plan);
 
+/* ---- view_removal.c: raw rows that left the table of a view ---- */
+
+/*
+ * A table is about to be dropped or truncated: note for the views over it, or
+ * over a table that it is a partition of, which rows they alone have then.
+ * Called by the object access hook.
+ */
+extern void tm_view_before_removal(Oid relid, bool drop);
+
+/* Which groups of a view may have lost raw rows. */
+typedef struct ViewRemoval
+{
+	int			key;			/* of the spec, that tells; -1 = any group */
+	Oid			type;			/* of that key */
+	MetaRemoved *ranges;		/* of its values */
+	int			nranges;
+	char	   *description;	/* a sentence */
+} ViewRemoval;
+
+/* As the active snapshot sees it; NULL = no rows were removed. */
+extern ViewRemoval *tm_view_find_removal(const MetaView *view, const ViewSpec *spec);
+extern bool tm_view_may_have_lost(const ViewRemoval *removal, Datum key, bool isnull);
+
+/* A sentence on what was removed from a table; n > 0. */
+extern char *tm_view_describe_removed(Oid source, const MetaRemoved *ranges, int n);
+
 #endif							/* TM_VIEW_H */

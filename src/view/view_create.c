@@ -238,6 +238,23 @@ tm_view_check_permissions(const ViewSpec *spec)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, GetForeignServer(server)->servername);
 }
 
+/*
+ * A view makes its table read-only for all but an ingest.  While there is none,
+ * that is for the table's owner to decide.
+ */
+static void
+check_table_owner(const ViewSpec *spec)
+{
+	if (spec->source_is_stream || tm_meta_ingest_find_by_table(spec->source) != NULL ||
+		object_ownercheck(RelationRelationId, spec->source, GetUserId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of table \"%s\"", get_rel_name(spec->source)),
+			 errdetail("A continuous view on a table without ingest would keep everybody from writing it."),
+			 errhint("Once its ingest is started, SELECT on the table is enough.")));
+}
+
 static bool
 already_exists(const CreateTableAsStmt *stmt)
 {
@@ -289,6 +306,7 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errdetail("A view over a table has the rows of the table."),
 				 errhint("Put a condition into WHERE instead.")));
 	tm_view_check_permissions(spec);
+	check_table_owner(spec);
 	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
 	create_visible(spec, stmt->into, &view);
 

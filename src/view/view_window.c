@@ -95,6 +95,16 @@ is_window_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *a
 	return true;
 }
 
+bool
+tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
+						 FuncExpr **call)
+{
+	if (!is_window_column(query, expr, rti, attno))
+		return false;
+	*call = get_window_call(rt_fetch(*rti, query->rtable));
+	return tm_view_window_kind((*call)->funcid) == VIEW_WINDOW_TUMBLE;
+}
+
 /* ---- keys ---- */
 
 /*

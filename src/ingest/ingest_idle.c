@@ -199,8 +199,6 @@ tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
 	IngestBatch batch = {.careful = true};
 	int			nall;
 
-	if (options->watermark_idle_timeout == STREAM_NEVER)
-		return;
 	all = tm_meta_partition_list(ingest->stream, &nall);
 	positions = palloc0(sizeof(IngestPosition) * Max(nall, 1));
 	for (int i = 0; i < nall; i++)
@@ -209,14 +207,15 @@ tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
 
 		position->partition = all[i].partition;
 		position->position = position->end = all[i].next_offset;
-		if (TIMESTAMP_IS_NOBEGIN(all[i].idle_since) && is_silent(ingest, options, &all[i], now))
+		if (options->watermark_idle_timeout != STREAM_NEVER &&
+			TIMESTAMP_IS_NOBEGIN(all[i].idle_since) && is_silent(ingest, options, &all[i], now))
 		{
 			position->idleness = INGEST_IDLE_BEGINS;
 			batch.npositions++;
 		}
 	}
-	/* one row is enough to keep what the clock says */
-	if (batch.npositions == 0 && nall > 0 && tm_ingest_follows_clock(ingest, options))
+	/* one row is enough to keep what the clock, or another session, has moved */
+	if (batch.npositions == 0 && nall > 0 && tm_ingest_watermark_is_behind(ingest, options, now))
 		batch.npositions = 1;
 	batch.positions = positions;
 	if (batch.npositions > 0)

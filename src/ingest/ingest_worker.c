@@ -66,6 +66,7 @@ typedef struct IngestWorker
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
 	IngestIdle *idleness;		/* of the partitions */
+	bool		check_watermark;	/* others may have saved at the same time */
 	int64		next_clock;		/* monotonic us: let the watermark follow time */
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
@@ -186,6 +187,7 @@ start_reading(IngestWorker *worker)
 	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
 	worker->next_save = 0;
 	worker->next_clock = 0;
+	worker->check_watermark = worker->workers > 1;
 	worker->idle = true;
 	return true;
 }
@@ -452,6 +454,8 @@ work_batch(IngestWorker *worker, bool wanted)
 		TM_FAULT("polled");
 		outcome = apply_twice(worker, &batch);
 		note_saved(worker, &batch);
+		worker->check_watermark |= worker->workers > 1 &&
+			(batch.nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
 		tm_ingest_idle_stored(worker->idleness);
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
@@ -469,34 +473,44 @@ work_batch(IngestWorker *worker, bool wanted)
 	return outcome == INGEST_APPLIED || outcome == INGEST_CHANGED;
 }
 
-/* All partitions are idle: does a window wait for the time to pass? */
+/*
+ * Can the watermark of the stream move without a message: because partitions of
+ * other workers moved while a batch of this one did not see it yet, or because
+ * time passes while all are idle and a window waits for it?
+ */
 static bool
-is_clock_due(IngestWorker *worker)
+is_watermark_due(IngestWorker *worker)
 {
+	int64		clock = tm_clock_monotonic_us();
+	bool		passes = worker->options->watermark_wall_clock && clock >= worker->next_clock &&
+	tm_ingest_idle_is_complete(worker->idleness);
 	MetaIngest *ingest;
-	bool		result;
+	bool		result = false;
 
-	if (!worker->options->watermark_wall_clock ||
-		tm_clock_monotonic_us() < worker->next_clock ||
-		!tm_ingest_idle_is_complete(worker->idleness))
+	/* while messages come, the next batch will tell */
+	if (!passes && !(worker->check_watermark && worker->idle))
 		return false;
-	worker->next_clock = tm_clock_monotonic_us() + CLOCK_US;
+	if (passes)
+		worker->next_clock = clock + CLOCK_US;
+	worker->check_watermark = false;
 	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	result = is_wanted(worker, ingest) &&
-		tm_ingest_follows_clock(ingest, worker->options) && tm_ingest_closes_windows(ingest);
+	if (is_wanted(worker, ingest))
+		result = tm_ingest_watermark_is_behind(ingest, worker->options, DT_NOBEGIN) ||
+			(passes && tm_ingest_closes_windows(ingest) &&
+			 tm_ingest_watermark_is_behind(ingest, worker->options, tm_clock_now()));
 	tm_worker_commit();
 	return result;
 }
 
 /* Find idle partitions and store that.  False as work_batch(). */
 static bool
-watch_idleness(IngestWorker *worker)
+watch_watermark(IngestWorker *worker)
 {
 	if (definition_changed)
 		return true;
 	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
-	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_clock_due(worker))
+	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker))
 		return true;
 	return work_batch(worker, true);
 }
@@ -542,7 +556,7 @@ run_worker(IngestWorker *worker)
 		if (!work_batch(worker, false))
 			break;
 		promote_views(worker);
-		if (!watch_idleness(worker))
+		if (!watch_watermark(worker))
 			break;
 		if (!check_assignment(worker))
 			break;

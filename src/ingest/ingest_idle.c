@@ -121,10 +121,9 @@ static bool
 prove(IdlePartition *p, KafkaConsumer *consumer, int timeout_ms)
 {
 	KafkaPosition position;
-	int64		earliest;
 	int64		end;
 
-	if (!tm_kafka_consumer_try_offsets(consumer, p->partition, &earliest, &end, timeout_ms))
+	if (!tm_kafka_consumer_try_end(consumer, p->partition, &end, timeout_ms))
 	{
 		set_idle(p, false);
 		return false;
@@ -149,20 +148,18 @@ tm_ingest_idle_check(IngestIdle *idle, const StreamOptions *options, KafkaConsum
 		IdlePartition *p = &idle->partitions[idle->next];
 		int64		now = tm_clock_monotonic_us();
 		int			left = ROUND_MS - (int) ((now - started) / 1000);
+		bool		due = options->watermark_idle_timeout != STREAM_NEVER &&
+		now - p->heard >= options->watermark_idle_timeout &&
+		(!p->idle || now - p->asked >= proof);
 
-		if (options->watermark_idle_timeout != STREAM_NEVER &&
-			now - p->heard >= options->watermark_idle_timeout &&
-			(!p->idle || now - p->asked >= proof))
-		{
-			if (left <= 0)
-				return;
-			if (!prove(p, consumer, left))
-			{
-				idle->retry_at = tm_clock_monotonic_us() + RETRY_US;
-				return;
-			}
-		}
+		if (due && left <= 0)
+			return;
 		idle->next = (idle->next + 1) % idle->npartitions;
+		if (due && !prove(p, consumer, left))
+		{
+			idle->retry_at = tm_clock_monotonic_us() + RETRY_US;
+			return;
+		}
 	}
 }
 

@@ -227,12 +227,14 @@ is_full(const IngestWorker *worker, int count, size_t bytes)
 
 /*
  * Gather until the batch is full or its time is over.  Returns with an empty
- * batch after a wait in which nothing came.
+ * batch after half a second or more in which no message came, whatever else the
+ * client library had to say meanwhile.
  */
 static void
 gather(IngestWorker *worker)
 {
 	int64		deadline = 0;
+	int64		started = tm_clock_monotonic_us();
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
 	for (;;)
@@ -263,9 +265,8 @@ gather(IngestWorker *worker)
 		tm_kafka_consumer_drain_fd(worker->consumer);
 		if (count == 0)
 		{
-			now = tm_clock_monotonic_us() - now;
-			worker->idle = now >= worker->options->batch_max_delay;
-			if (now >= WAIT_MS * 1000 / 2)
+			worker->idle = tm_clock_monotonic_us() - now >= worker->options->batch_max_delay;
+			if (tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2)
 				return;
 		}
 	}

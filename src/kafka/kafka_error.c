@@ -158,7 +158,7 @@ throw_range(KafkaConsumer *consumer, int partition, int64 offset)
 	int64		end;
 	bool		known;
 
-	known = tm_kafka_consumer_try_offsets(consumer, partition, &earliest, &end,
+	known = tm_kafka_query_try_offsets(consumer, partition, &earliest, &end,
 									   3 * KAFKA_SLICE_MS);
 	ereport(ERROR,
 			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),

@@ -21,19 +21,6 @@
 /* Groups that one commit closes in one view. */
 #define CLOSE_LIMIT	10000
 
-/* The lowest of its partitions; none as long as one has no row. */
-static TimestampTz
-get_stream_watermark(Oid stream)
-{
-	int			n;
-	MetaPartition *partitions = tm_meta_partition_list(stream, &n);
-	TimestampTz result = n > 0 ? partitions[0].watermark : DT_NOBEGIN;
-
-	for (int i = 1; i < n; i++)
-		result = Min(result, partitions[i].watermark);
-	return result;
-}
-
 /* One view at work. */
 typedef struct CloseStep
 {
@@ -64,12 +51,11 @@ compare_views(const ListCell *a, const ListCell *b)
 }
 
 bool
-tm_ingest_close_views(Oid stream, List *views, bool careful)
+tm_ingest_close_views(List *views, TimestampTz watermark, bool careful)
 {
 	List	   *ordered = list_copy(views);
-	CloseStep	step = {.watermark = DT_NOBEGIN};
+	CloseStep	step = {.watermark = watermark};
 	bool		more = false;
-	bool		known = false;
 	ListCell   *lc;
 
 	list_sort(ordered, compare_views);
@@ -84,9 +70,6 @@ tm_ingest_close_views(Oid stream, List *views, bool careful)
 		if (view->state == META_FAILED || !(step.closes || step.notifies))
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		if (!known)
-			step.watermark = get_stream_watermark(stream);
-		known = true;
 		step.more = false;
 		if (!careful)
 			close_view(view, &step);
@@ -101,14 +84,14 @@ void
 tm_ingest_close_passed(const MetaView *view)
 {
 	MetaIngest *ingest = tm_stream_is_stream(view->source) ?
-		tm_meta_ingest_find(view->source) : tm_meta_ingest_find_by_table(view->source);
+	tm_meta_ingest_find(view->source) : tm_meta_ingest_find_by_table(view->source);
 	ContinuousOptions options;
 	TimestampTz watermark;
 
 	tm_view_read_options(view->options, &options);
 	if (ingest == NULL || !VIEW_CLOSES(&options))
 		return;
-	watermark = get_stream_watermark(ingest->stream);
+	watermark = tm_ingest_stored_watermark(ingest->stream);
 	if (TIMESTAMP_IS_NOBEGIN(watermark))
 		return;
 	while (tm_maintain_close(view, watermark, CLOSE_LIMIT))

@@ -5,7 +5,11 @@
 #ifndef TM_MAINTAIN_INTERNAL_H
 #define TM_MAINTAIN_INTERNAL_H
 
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/genam.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "utils/tuplestore.h"
 
 #include "maintain/maintain.h"
@@ -122,7 +126,17 @@ extern uint64 tm_row_statement_run(RowStatement *statement, const RowList *rows,
 
 /* ---- delta_merge.c ---- */
 
-typedef struct DeltaMerge DeltaMerge;
+typedef struct DeltaMerge
+{
+	Oid			state_table;
+	int			nkeys;			/* stored keys; states follow them */
+	int			nunique;		/* the first of them, that the index is over */
+	bool		session;		/* the last two are session_start, session_end */
+	int			nstates;
+	PartialState **states;		/* per state column */
+	bool	   *internal;
+	MemoryContext group_cxt;
+} DeltaMerge;
 
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
@@ -187,5 +201,39 @@ extern void tm_notify_changed(const MetaView *view, const RowList *rows);
 /* Rows in the form of the user's output columns were emitted. */
 extern void tm_notify_closed(const MetaView *view, Tuplestorestate *rows, TupleDesc tupdesc,
 							 uint64 n);
+
+/* What one run has open: the state table and its unique index. */
+typedef struct MergeRun
+{
+	DeltaMerge *merge;
+	Relation	rel;
+	Relation	index;
+	EState	   *estate;
+	ResultRelInfo *info;
+	IndexScanDesc scan;
+	ScanKey		keys;			/* for equality, one per unique key */
+	TupleTableSlot *found;		/* the stored row */
+	TupleTableSlot *made;		/* the row to write */
+	CommandId	cid;
+} MergeRun;
+
+/* The rows of the table are those of the active snapshot. */
+extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge);
+extern void tm_merge_run_end(MergeRun *run);
+
+/* State i of a delta row as it is stored. */
+extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i);
+
+/* Write run->made: as a new row, or over the one at tid. */
+extern void tm_merge_run_insert(MergeRun *run);
+extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
+
+/* ---- session_merge.c ---- */
+
+/*
+ * The same as tm_delta_merge_run() for partial sessions, that come in the order
+ * of key and start.
+ */
+extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
 
 #endif							/* TM_MAINTAIN_INTERNAL_H */

@@ -194,7 +194,7 @@ show_changed(MaintainView *view_entry, const MetaView *view, Pending *entry)
 static void
 append_time(StringInfo buf, const char *name, TimestampTz time)
 {
-	char		text[MAXDATELEN + 1];
+	char text[	MAXDATELEN + 1];
 
 	if (TIMESTAMP_IS_NOBEGIN(time))
 		appendStringInfo(buf, ",\"%s\":null", name);

@@ -277,6 +277,7 @@ add_partition(StreamScan *scan, int32 partition, int64 from, int64 to)
 	part->next = from;
 	part->stop = to;
 	part->wm.delay = scan->options->watermark_delay;
+	part->wm.max_future = scan->options->watermark_max_future;
 	part->wm.max_event_time = DT_NOBEGIN;
 }
 
@@ -476,8 +477,8 @@ decode_message(StreamScan *scan, ScanPartition *part, const KafkaMessage *msg,
 	}
 
 	watermark = tm_stream_watermark_get(&part->wm);
-	if (event_time != DT_NOBEGIN)
-		tm_stream_watermark_advance(&part->wm, event_time);
+	(void) tm_stream_watermark_advance(&part->wm, event_time,
+									   tm_stream_watermark_arrival(msg, tm_clock_now()));
 	if (scan->watermark_att != InvalidAttrNumber)
 	{
 		values[scan->watermark_att - 1] = TimestampTzGetDatum(watermark);

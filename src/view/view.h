@@ -88,7 +88,8 @@ typedef struct ViewKey
 	 * index.
 	 */
 	int			end_of;			/* -1 = an ordinary, stored key */
-	List	   *window_args;	/* for end_of >= 0: size [, timezone] */
+	List	   *window_args;	/* for end_of >= 0: of tumble_end() or
+								 * hop_end(), after the first */
 	AttrNumber	attno;			/* column of the state table, 0 if derived */
 } ViewKey;
 
@@ -106,7 +107,8 @@ typedef struct ViewState
 typedef struct ViewSpec
 {
 	Query	   *query;			/* the user's query, group expressions
-								 * flattened */
+								 * flattened; session: WITH made a subquery,
+								 * both bounds grouped by */
 	Index		source_rti;		/* in the range table of source_level */
 	Oid			source;
 	bool		source_is_stream;
@@ -117,12 +119,15 @@ typedef struct ViewSpec
 	AttrNumber	partition_att;	/* of a table: fed by metadata */
 	AttrNumber	offset_att;
 	AttrNumber	watermark_att;
-	ViewKey    *keys;			/* stored in this order: window_start first */
+	ViewKey    *keys;			/* stored in this order: window_start first;
+								 * session: session_start, session_end last */
 	int			nkeys;
 	ViewState  *states;
 	int			nstates;
 	int			nstored_keys;	/* at least 1: a view without keys has a
 								 * constant one */
+	int			nunique_keys;	/* the first of them that tell groups apart:
+								 * all, but for session_end */
 	bool		no_keys;
 	Bitmapset  *needed;			/* source attributes, as Bitmapset of Vars */
 	List	   *other_tables;	/* OIDs of the ordinary tables it joins */
@@ -221,7 +226,10 @@ extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
  */
 extern double tm_view_column_tolerance(const ViewSpec *spec, int column);
 
-/* Column definitions of the state table, and its key columns, as SQL. */
+/*
+ * Column definitions of the state table, and those that it is unique over, as
+ * SQL.
+ */
 extern char *tm_view_state_columns(const ViewSpec *spec);
 extern char *tm_view_state_keys(const ViewSpec *spec);
 
@@ -324,6 +332,32 @@ extern void tm_view_drop(const MetaView *view);
 
 /* Refuse DML on sources and states: called at executor start. */
 extern void tm_view_check_writes(PlannedStmt *plan);
+
+/* ---- view_removal.c: raw rows that left the table of a view ---- */
+
+/*
+ * A table is about to be dropped or truncated: note for the views over it, or
+ * over a table that it is a partition of, which rows they alone have then.
+ * Called by the object access hook.
+ */
+extern void tm_view_before_removal(Oid relid, bool drop);
+
+/* Which groups of a view may have lost raw rows. */
+typedef struct ViewRemoval
+{
+	int			key;			/* of the spec, that tells; -1 = any group */
+	Oid			type;			/* of that key */
+	MetaRemoved *ranges;		/* of its values */
+	int			nranges;
+	char	   *description;	/* a sentence */
+} ViewRemoval;
+
+/* As the active snapshot sees it; NULL = no rows were removed. */
+extern ViewRemoval *tm_view_find_removal(const MetaView *view, const ViewSpec *spec);
+extern bool tm_view_may_have_lost(const ViewRemoval *removal, Datum key, bool isnull);
+
+/* A sentence on what was removed from a table; n > 0. */
+extern char *tm_view_describe_removed(Oid source, const MetaRemoved *ranges, int n);
 
 /*
  * The one plan that may write a state at the next executor start, or NULL; not

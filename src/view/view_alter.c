@@ -18,9 +18,13 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
+#include "commands/tablecmds.h"
 #include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/value.h"
+#include "parser/parse_utilcmd.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -59,19 +63,47 @@ require_owner(const MetaView *view)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(view->view));
 }
 
+/*
+ * A visible view that the catalog does not know.  Result: the name of its query
+ * view, to be dropped with it (tm_on_drop() then drops the state table), or
+ * NULL.
+ */
+static char *
+find_lost_query_view(List *name)
+{
+	Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
+
+	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW ?
+		tm_meta_view_find_lost(relid) : NULL;
+}
+
 /* DROP MATERIALIZED VIEW a, b: all continuous, or none. */
 static void
 alter_drop(DropStmt *stmt)
 {
 	int			continuous = 0;
 	int			others = 0;
+	List	   *query_views = NIL;
 	ListCell   *lc;
 
-	if (stmt->removeType != OBJECT_MATVIEW)
+	if (stmt->removeType != OBJECT_MATVIEW && stmt->removeType != OBJECT_VIEW)
 		return;
 	foreach(lc, stmt->objects)
 	{
-		if (find_view_by_name(lfirst(lc)) != NULL)
+		char	   *query_view = find_lost_query_view(lfirst(lc));
+
+		if (query_view != NULL)
+			query_views = lappend(query_views,
+								  list_make2(makeString(pstrdup("tidemark_state")),
+											 makeString(query_view)));
+	}
+	stmt->objects = list_concat(stmt->objects, query_views);
+	if (stmt->removeType == OBJECT_VIEW)
+		return;
+	foreach(lc, stmt->objects)
+	{
+		if (find_view_by_name(lfirst(lc)) != NULL || find_lost_query_view(lfirst(lc)) != NULL ||
+			list_member_ptr(query_views, lfirst(lc)))
 			continuous++;
 		else if (OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true)))
 			others++;
@@ -259,32 +291,31 @@ check_index_tablespace(IndexStmt *stmt)
 
 /*
  * Run a rewritten CREATE INDEX.  The user, who owns the table, need not have
- * CREATE on its schema, so it runs as the extension's owner; core itself
- * computes the index as the table's owner.  Not so CONCURRENTLY, whose
- * transactions would hand that identity on when they fail.
+ * CREATE on its schema; then core's function is called directly, without event
+ * triggers.  (Rejected: running it as the extension's owner.  The transactions
+ * of CONCURRENTLY would hand that identity on when they fail.)
  */
 static void
 execute_index(PlannedStmt *pstmt, const char *query_string,
 			  ProcessUtilityContext context, ParamListInfo params, QueryCompletion *qc)
 {
 	IndexStmt  *stmt = castNode(IndexStmt, pstmt->utilityStmt);
-	Oid			userid;
-	int			sec_context;
-	bool		may = object_aclcheck(NamespaceRelationId, tm_meta_state_schema(),
-									  GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+	Oid			relid;
 
-	if (!may && stmt->concurrent)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to create an index on a continuous view concurrently"),
-				 errhint("Omit CONCURRENTLY, or let a superuser create the index.")));
 	check_index_tablespace(stmt);
-	GetUserIdAndSecContext(&userid, &sec_context);
-	if (!may)
-		SetUserIdAndSecContext(tm_meta_extension_owner(),
-							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	ProcessUtility(pstmt, query_string, false, context, params, NULL, None_Receiver, qc);
-	SetUserIdAndSecContext(userid, sec_context);
+	if (object_aclcheck(NamespaceRelationId, tm_meta_state_schema(), GetUserId(),
+						ACL_CREATE) == ACLCHECK_OK)
+	{
+		ProcessUtility(pstmt, query_string, false, context, params, NULL, None_Receiver, qc);
+		return;
+	}
+	if (stmt->concurrent)
+		PreventInTransactionBlock(context == PROCESS_UTILITY_TOPLEVEL,
+								  "CREATE INDEX CONCURRENTLY");
+	relid = RangeVarGetRelidExtended(stmt->relation,
+									 stmt->concurrent ? ShareUpdateExclusiveLock : ShareLock,
+									 0, RangeVarCallbackOwnsRelation, NULL);
+	tm_define_index(relid, transformIndexStmt(relid, stmt, query_string));
 }
 
 /* CREATE INDEX on a continuous view: true, done. */
@@ -473,7 +504,9 @@ check_inheritance(Node *stmt)
 {
 	ListCell   *lc;
 
-	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partbound == NULL)
+	/* CREATE FOREIGN TABLE starts with the same struct */
+	if ((IsA(stmt, CreateStmt) || IsA(stmt, CreateForeignTableStmt)) &&
+		((CreateStmt *) stmt)->partbound == NULL)
 		foreach(lc, ((CreateStmt *) stmt)->inhRelations)
 			check_source_rel(lfirst(lc));
 	if (!IsA(stmt, AlterTableStmt))
@@ -506,8 +539,8 @@ check_copy(CopyStmt *stmt)
 }
 
 /*
- * DROP of a source without CASCADE: name the view, not the query view behind
- * it, which core would name.
+ * DROP of what a view reads without CASCADE: name the view, not the query view
+ * behind it, which core would name.
  */
 static void
 check_drop_source(DropStmt *stmt)
@@ -515,23 +548,63 @@ check_drop_source(DropStmt *stmt)
 	ListCell   *lc;
 
 	if (stmt->behavior == DROP_CASCADE ||
-		(stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_FOREIGN_TABLE))
+		(stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_FOREIGN_TABLE &&
+		 stmt->removeType != OBJECT_VIEW && stmt->removeType != OBJECT_MATVIEW))
 		return;
 	foreach(lc, stmt->objects)
 	{
 		Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true);
-		List	   *views;
+		MetaView   *view;
 
-		if (!OidIsValid(relid) || !tm_meta_view_is_source(relid))
+		if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
 			continue;
-		views = tm_meta_view_list(relid);
-		if (views != NIL)
+		view = tm_meta_view_find_reader(relid, 0);
+		if (view != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot drop \"%s\" because other objects depend on it", get_rel_name(relid)),
-					 errdetail("Continuous view \"%s\" reads it.",
-							   get_rel_name(((MetaView *) linitial(views))->view)),
+					 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
 					 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
+	}
+}
+
+/* The same for columns: what core refuses, with the name of the view. */
+static void
+check_alter_source(const AlterTableStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	ListCell   *lc;
+
+	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
+		return;
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+		bool		drop = cmd->subtype == AT_DropColumn && cmd->behavior == DROP_RESTRICT;
+		AttrNumber	attnum;
+		MetaView   *view;
+
+		if (!drop && cmd->subtype != AT_AlterColumnType)
+			continue;
+		attnum = get_attnum(relid, cmd->name);
+		if (attnum <= 0)
+			continue;
+		view = tm_meta_view_find_reader(relid, attnum);
+		if (view == NULL)
+			continue;
+		if (drop)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop column \"%s\" of \"%s\" because other objects depend on it",
+							cmd->name, get_rel_name(relid)),
+					 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
+					 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot alter type of column \"%s\" of \"%s\" because a continuous view reads it",
+						cmd->name, get_rel_name(relid)),
+				 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
+				 errhint("Add another column, or drop the view first.")));
 	}
 }
 
@@ -605,6 +678,7 @@ is_interesting(Node *stmt)
 		case T_DropStmt:
 		case T_RenameStmt:
 		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
 		case T_AlterTableStmt:
 		case T_AlterObjectSchemaStmt:
 		case T_CommentStmt:
@@ -631,6 +705,9 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 		return false;
 	check_internals(stmt);
 	check_inheritance(stmt);
+	tm_view_check_partitions(stmt);
+	if (IsA(stmt, AlterTableStmt))
+		check_alter_source((AlterTableStmt *) stmt);
 	switch (nodeTag(stmt))
 	{
 		case T_CreateTableAsStmt:
@@ -650,6 +727,7 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 			check_copy((CopyStmt *) stmt);
 			return false;
 		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
 			return false;
 		default:
 			break;

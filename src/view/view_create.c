@@ -174,9 +174,13 @@ create_final(const ViewSpec *spec, const IntoClause *into, int number, const cha
 								 quote_identifier(lfirst(lc)), space));
 }
 
-/* q_<n>, s_<n> and f_<n>, made by the extension's owner, given to the user. */
+/*
+ * q_<n>, of the user's query, s_<n> and f_<n>, made by the extension's owner, given to the
+ * user.
+ */
 static void
-create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaView *view)
+create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int number,
+				 MetaView *view)
 {
 	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
 	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
@@ -189,12 +193,15 @@ create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaV
 
 	tm_meta_enter(&identity);
 	columns = tm_view_state_columns(spec);
-	query_text = deparse(copyObject(spec->query));
+	query_text = deparse(copyObject(query));
 	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
 							 column_list(into->colNames), query_text));
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
 							 "WITH (fillfactor = 50)%s",
 							 number, columns, tm_view_state_keys(spec), index_space, space));
+	if (spec->window.kind == VIEW_WINDOW_SESSION && VIEW_CLOSES(&spec->options))
+		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.s_%d (g%d)%s", number,
+								 spec->keys[spec->window.end_key].attno, space));
 	if (has_final)
 		create_final(spec, into, number, space);
 	if (spec->options.late_table)
@@ -254,12 +261,31 @@ tm_view_check_permissions(const ViewSpec *spec)
 	AclResult	result;
 
 	tm_check_query_permissions(spec->query);
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		tm_check_query_permissions(tm_view_source_level(spec, spec->query));
 	if (!spec->source_is_stream)
 		return;
 	server = GetForeignTable(spec->source)->serverid;
 	result = object_aclcheck(ForeignServerRelationId, server, GetUserId(), ACL_USAGE);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, GetForeignServer(server)->servername);
+}
+
+/*
+ * A view makes its table read-only for all but an ingest.  While there is none,
+ * that is for the table's owner to decide.
+ */
+static void
+check_table_owner(const ViewSpec *spec)
+{
+	if (spec->source_is_stream || tm_meta_ingest_find_by_table(spec->source) != NULL ||
+		object_ownercheck(RelationRelationId, spec->source, GetUserId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of table \"%s\"", get_rel_name(spec->source)),
+			 errdetail("A continuous view on a table without ingest would keep everybody from writing it."),
+			 errhint("Once its ingest is started, SELECT on the table is enough.")));
 }
 
 static bool
@@ -313,7 +339,9 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errdetail("A view over a table has the rows of the table."),
 				 errhint("Put a condition into WHERE instead.")));
 	tm_view_check_permissions(spec);
-	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
+	check_table_owner(spec);
+	create_internals(spec, castNode(Query, stmt->query), stmt->into, tm_meta_new_object_number(),
+					 &view);
 	create_visible(spec, stmt->into, &view);
 
 	view.source = spec->source;

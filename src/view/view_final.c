@@ -65,7 +65,7 @@ count_output(const ViewSpec *spec)
 
 	foreach(lc, spec->query->targetList)
 		if (!((TargetEntry *) lfirst(lc))->resjunk)
-			n++;
+		n++;
 	return n;
 }
 

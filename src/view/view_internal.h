@@ -34,6 +34,10 @@ extern int	tm_view_column_location(const Query *query, Index rti, AttrNumber att
 /* tidemark.tumble(), hop() or cumulate()? */
 extern ViewWindowKind tm_view_window_kind(Oid funcid);
 
+/* Is the expression column attno of the tumble() call behind an entry of the range table? */
+extern bool tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti,
+									 AttrNumber *attno, FuncExpr **call);
+
 /* Sets window of spec, derives and orders its keys. */
 extern void tm_view_find_window(ViewSpec *spec, ParseState *pstate);
 
@@ -42,6 +46,17 @@ extern void tm_view_find_time_columns(ViewSpec *spec);
 
 /* 0A000 unless the windows of a view that wants it can close. */
 extern void tm_view_check_closing(const ViewSpec *spec, ParseState *pstate);
+
+/* ---- view_session.c ---- */
+
+/*
+ * If the query makes sessions: sets window of spec, its keys excepted, and
+ * brings the query into the one shape that the rest knows.
+ */
+extern void tm_view_find_session(ViewSpec *spec, ParseState *pstate);
+
+/* Orders the keys of such a view, and sets those of its window. */
+extern void tm_view_order_session_keys(ViewSpec *spec);
 
 /* ---- view_options.c ---- */
 
@@ -112,5 +127,10 @@ extern const ViewEngine *tm_view_get_engine(void);
 
 /* Refuse a write to this relation when it is a source or a state. */
 extern void tm_view_check_write(Oid relid);
+
+/* ---- view_removal.c ---- */
+
+/* ATTACH and DETACH: refuse rows that no view has seen, note what leaves. */
+extern void tm_view_check_partitions(Node *stmt);
 
 #endif							/* TM_VIEW_INTERNAL_H */

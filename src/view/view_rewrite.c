@@ -87,7 +87,7 @@ Node *
 tm_view_make_end(const ViewSpec *spec, Node *start, const List *window_args)
 {
 	List	   *args = lcons(start, copyObject(unconstify(List *, window_args)));
-	Oid			argtypes[3];
+	Oid			argtypes[5];
 	int			nargs = 0;
 	ListCell   *lc;
 
@@ -376,7 +376,7 @@ tm_view_state_keys(const ViewSpec *spec)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	for (int i = 1; i <= spec->nstored_keys; i++)
+	for (int i = 1; i <= spec->nunique_keys; i++)
 		appendStringInfo(&buf, "%sg%d", i > 1 ? ", " : "", i);
 	return buf.data;
 }

@@ -95,6 +95,16 @@ is_window_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *a
 	return true;
 }
 
+bool
+tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
+						 FuncExpr **call)
+{
+	if (!is_window_column(query, expr, rti, attno))
+		return false;
+	*call = get_window_call(rt_fetch(*rti, query->rtable));
+	return tm_view_window_kind((*call)->funcid) == VIEW_WINDOW_TUMBLE;
+}
+
 /* ---- keys ---- */
 
 /*
@@ -106,15 +116,14 @@ derive_end(ViewSpec *spec, int end, Index rti, const FuncExpr *call)
 {
 	FuncExpr   *complete = complete_call(call);
 	ViewWindowKind kind = tm_view_window_kind(call->funcid);
-	int			size = kind == VIEW_WINDOW_HOP ? 2 : 1;
-	int			zone = size + 2;
 	List	   *args;
 
 	if (kind == VIEW_WINDOW_CUMULATE)
 		return;
-	args = list_make1(list_nth(complete->args, size));
-	if (list_length(complete->args) > zone)
-		args = lappend(args, list_nth(complete->args, zone));
+	/* of tumble(ts, size, origin [, timezone]) all but ts and origin */
+	args = list_copy_tail(complete->args, 1);
+	if (kind == VIEW_WINDOW_TUMBLE)
+		args = list_delete_nth_cell(args, 1);
 	if (contain_var_clause((Node *) args) || contain_subplans((Node *) args))
 		return;
 	for (int i = 0; i < spec->nkeys; i++)
@@ -288,6 +297,11 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 	int			nwindows = 0;
 	bool		paned = false;
 
+	if (window->kind == VIEW_WINDOW_SESSION)
+	{
+		tm_view_order_session_keys(spec);
+		return;
+	}
 	derive_ends(spec);
 	foreach(lc, spec->query->rtable)
 	{

@@ -15,22 +15,16 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
-#include "base/compat.h"
-#include "window/window.h"
+#include "window/window_internal.h"
 
 /* What a call site remembers. */
 typedef struct TumbleState
 {
 	bool		parsed;			/* spec belongs to the arguments below */
-	bool		has_origin;
 	Interval	size;
-	Timestamp	origin;			/* if has_origin */
-	int			zone_length;	/* -1: without time zone */
-	char		zone[TZ_STRLEN_MAX];
+	ParsedPlace place;
 	TimeWindowSpec spec;
 	TimeWindow	last;			/* empty at first, or start > end */
 } TumbleState;
@@ -44,15 +38,24 @@ static inline bool
 is_parsed(const TumbleState *state, const Interval *size,
 		  const Timestamp *origin, const text *zone)
 {
-	int			zone_length = zone ? (int) VARSIZE_ANY_EXHDR(zone) : -1;
-
 	return state->parsed &&
 		memcmp(&state->size, size, sizeof(Interval)) == 0 &&
-		state->has_origin == (origin != NULL) &&
-		(origin == NULL || state->origin == *origin) &&
-		state->zone_length == zone_length &&
-		(zone_length <= 0 ||
-		 memcmp(state->zone, VARDATA_ANY(zone), zone_length) == 0);
+		tm_window_is_place(&state->place, origin, zone);
+}
+
+void
+tm_window_remember_place(ParsedPlace *place, const Timestamp *origin,
+						 const char *zone_name)
+{
+	place->has_origin = (origin != NULL);
+	place->origin = origin ? *origin : 0;
+	place->zone_length = -1;
+	if (zone_name)
+	{
+		/* tm_window_parse() accepts no longer name */
+		place->zone_length = (int) strlen(zone_name);
+		memcpy(place->zone, zone_name, place->zone_length);
+	}
 }
 
 static void
@@ -65,19 +68,12 @@ parse_arguments(TumbleState *state, const Interval *size,
 	tm_window_parse(size, origin, zone_name, &state->spec);
 
 	state->size = *size;
-	state->has_origin = (origin != NULL);
-	state->origin = origin ? *origin : 0;
-	state->zone_length = -1;
-	if (zone_name)
-	{
-		/* tm_window_parse() accepts no longer name */
-		state->zone_length = (int) strlen(zone_name);
-		memcpy(state->zone, zone_name, state->zone_length);
-		pfree(zone_name);
-	}
+	tm_window_remember_place(&state->place, origin, zone_name);
 	state->last.start = DT_NOEND;
 	state->last.end = DT_NOBEGIN;
 	state->parsed = true;
+	if (zone_name)
+		pfree(zone_name);
 }
 
 /* The state of this call site, parsed for these arguments. */
@@ -98,18 +94,18 @@ get_state(FunctionCallInfo fcinfo, const Interval *size,
 	return state;
 }
 
-static inline const Interval *
-get_size_argument(FunctionCallInfo fcinfo, int argno)
+const Interval *
+tm_window_get_size(FunctionCallInfo fcinfo, int argno, const char *what)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("window size must not be null")));
+				 errmsg("%s must not be null", what)));
 	return PG_GETARG_INTERVAL_P(argno);
 }
 
-static inline const text *
-get_zone_argument(FunctionCallInfo fcinfo, int argno)
+const text *
+tm_window_get_zone(FunctionCallInfo fcinfo, int argno)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
@@ -153,8 +149,8 @@ tm_tumble_start_timestamptz(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	return get_start(fcinfo, get_size_argument(fcinfo, 1),
-					 get_zone_argument(fcinfo, 3));
+	return get_start(fcinfo, tm_window_get_size(fcinfo, 1, "window size"),
+					 tm_window_get_zone(fcinfo, 3));
 }
 
 /* tumble_end(window_start timestamptz, size interval, timezone text) */
@@ -163,8 +159,8 @@ tm_tumble_end_timestamptz(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	return get_end(fcinfo, get_size_argument(fcinfo, 1),
-				   get_zone_argument(fcinfo, 2));
+	return get_end(fcinfo, tm_window_get_size(fcinfo, 1, "window size"),
+				   tm_window_get_zone(fcinfo, 2));
 }
 
 /* tumble_start(ts timestamp, size interval, origin timestamp) */
@@ -173,7 +169,7 @@ tm_tumble_start_timestamp(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	return get_start(fcinfo, get_size_argument(fcinfo, 1), NULL);
+	return get_start(fcinfo, tm_window_get_size(fcinfo, 1, "window size"), NULL);
 }
 
 /* tumble_end(window_start timestamp, size interval) */
@@ -182,5 +178,5 @@ tm_tumble_end_timestamp(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	return get_end(fcinfo, get_size_argument(fcinfo, 1), NULL);
+	return get_end(fcinfo, tm_window_get_size(fcinfo, 1, "window size"), NULL);
 }

@@ -32,7 +32,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#include "window/window.h"
+#include "window/window_internal.h"
 
 /* seconds between the epochs of pg_time_t and Timestamp, 1970 and 2000 */
 #define EPOCH_SHIFT \
@@ -45,19 +45,6 @@
 
 /* the last day that every month has */
 #define LAST_COMMON_DAY	28
-
-#define REPORT_OUT_OF_RANGE() \
-	ereport(ERROR, \
-			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), \
-			 errmsg("timestamp out of range")))
-
-static inline int64
-floor_mod(int64 value, int64 divisor)
-{
-	int64		rest = value % divisor;
-
-	return rest < 0 ? rest + divisor : rest;
-}
 
 static inline int64
 floor_div(int64 value, int64 divisor)
@@ -110,9 +97,24 @@ first_instant_of(Timestamp midnight, const pg_tz *timezone)
 	}
 }
 
-/* Splits a wall clock reading into months since year 0 and the rest. */
-static int64
-split_month(Timestamp wall, int64 *rest)
+Timestamp
+tm_window_to_wall(const TimeWindowSpec *spec, Timestamp instant)
+{
+	if (spec->timezone == NULL)
+		return instant;
+	return wall_clock_at(instant, spec->timezone);
+}
+
+Timestamp
+tm_window_to_instant(const TimeWindowSpec *spec, Timestamp wall)
+{
+	if (spec->timezone == NULL)
+		return wall;
+	return first_instant_of(wall, spec->timezone);
+}
+
+int64
+tm_window_split_month(Timestamp wall, int64 *rest)
 {
 	int64		days = floor_div(wall, USECS_PER_DAY);
 	int			year;
@@ -124,9 +126,8 @@ split_month(Timestamp wall, int64 *rest)
 	return (int64) year * MONTHS_PER_YEAR + month - 1;
 }
 
-/* The reverse; false if the result is no timestamp. */
-static bool
-join_month(int64 months, int64 rest, Timestamp *wall)
+bool
+tm_window_join_month(int64 months, int64 rest, Timestamp *wall)
 {
 	int64		year = floor_div(months, MONTHS_PER_YEAR);
 	int			month = (int) floor_mod(months, MONTHS_PER_YEAR) + 1;
@@ -140,22 +141,21 @@ join_month(int64 months, int64 rest, Timestamp *wall)
 		IS_VALID_TIMESTAMP(*wall);
 }
 
-/* The boundary at or before a wall clock reading. */
-static Timestamp
-floor_to_boundary(const TimeWindowSpec *spec, Timestamp wall)
+Timestamp
+tm_window_floor_wall(const TimeWindowSpec *spec, Timestamp wall)
 {
 	Timestamp	boundary;
 
 	if (spec->months > 0)
 	{
 		int64		rest;
-		int64		month = split_month(wall, &rest);
+		int64		month = tm_window_split_month(wall, &rest);
 
 		/* a month begins where the origin says, not on its first day */
 		if (rest < spec->origin)
 			month--;
 		month -= floor_mod(month - spec->origin_month, spec->months);
-		if (!join_month(month, spec->origin, &boundary))
+		if (!tm_window_join_month(month, spec->origin, &boundary))
 			REPORT_OUT_OF_RANGE();
 	}
 	else
@@ -174,16 +174,15 @@ floor_to_boundary(const TimeWindowSpec *spec, Timestamp wall)
 	return boundary;
 }
 
-/* The boundary after a boundary; false if it is no timestamp. */
-static bool
-next_boundary(const TimeWindowSpec *spec, Timestamp wall, Timestamp *next)
+bool
+tm_window_next_wall(const TimeWindowSpec *spec, Timestamp wall, Timestamp *next)
 {
 	if (spec->months > 0)
 	{
 		int64		rest;
-		int64		month = split_month(wall, &rest);
+		int64		month = tm_window_split_month(wall, &rest);
 
-		return join_month(month + spec->months, rest, next);
+		return tm_window_join_month(month + spec->months, rest, next);
 	}
 	return !pg_add_s64_overflow(wall, spec->size, next) &&
 		IS_VALID_TIMESTAMP(*next);
@@ -207,19 +206,19 @@ tm_window_assign(const TimeWindowSpec *spec, Timestamp ts)
 
 	if (spec->timezone == NULL)
 	{
-		window.start = floor_to_boundary(spec, ts);
-		if (!next_boundary(spec, window.start, &window.end))
+		window.start = tm_window_floor_wall(spec, ts);
+		if (!tm_window_next_wall(spec, window.start, &window.end))
 			window.end = DT_NOEND;
 	}
 	else
 	{
-		boundary = floor_to_boundary(spec, wall_clock_at(ts, spec->timezone));
+		boundary = tm_window_floor_wall(spec, wall_clock_at(ts, spec->timezone));
 		window.start = first_instant_of(boundary, spec->timezone);
 
 		/* a clock that was set back over midnight reads too early */
 		for (;;)
 		{
-			if (!next_boundary(spec, boundary, &boundary))
+			if (!tm_window_next_wall(spec, boundary, &boundary))
 			{
 				window.end = DT_NOEND;
 				break;
@@ -245,12 +244,12 @@ tm_window_end(const TimeWindowSpec *spec, Timestamp start)
 		REPORT_OUT_OF_RANGE();
 	if (spec->timezone == NULL)
 	{
-		if (!next_boundary(spec, start, &end))
+		if (!tm_window_next_wall(spec, start, &end))
 			REPORT_OUT_OF_RANGE();
 		return end;
 	}
-	if (!next_boundary(spec, midnight_of(wall_clock_at(start, spec->timezone)),
-					   &end))
+	if (!tm_window_next_wall(spec, midnight_of(wall_clock_at(start, spec->timezone)),
+							 &end))
 		REPORT_OUT_OF_RANGE();
 	end = first_instant_of(end, spec->timezone);
 	if (!IS_VALID_TIMESTAMP(end))
@@ -282,7 +281,7 @@ parse_timezone(const char *name)
 }
 
 static void
-check_size(const Interval *size, bool has_timezone)
+check_size(const char *what, const Interval *size, bool has_timezone)
 {
 	bool		infinite = size->month == PG_INT32_MAX &&
 	size->day == PG_INT32_MAX && size->time == PG_INT64_MAX;
@@ -291,23 +290,23 @@ check_size(const Interval *size, bool has_timezone)
 	if (infinite || (size->month <= 0 && size->day <= 0 && size->time <= 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("window size must be positive and finite"),
+				 errmsg("%s must be positive and finite", what),
 				 errhint("Use an interval such as '10 seconds' or '1 day'.")));
 	if (size->month != 0 && (size->day != 0 || size->time != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("window size cannot mix months with days or time"),
+				 errmsg("%s cannot mix months with days or time", what),
 				 errhint("Use whole months, such as '3 months', or days and time, such as '30 days'.")));
 	if (has_timezone && size->day != 0 && size->time != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("window size in a time zone cannot mix days with time"),
+				 errmsg("%s in a time zone cannot mix days with time", what),
 				 errhint("Use whole days, which follow the zone's clock, or only time, such as '36 hours', which does not.")));
 }
 
 /* Days of 24 hours and time, in microseconds. */
 static int64
-get_fixed_size(const Interval *size)
+get_fixed_size(const char *what, const Interval *size)
 {
 	int64		result;
 
@@ -315,11 +314,11 @@ get_fixed_size(const Interval *size)
 		pg_add_s64_overflow(result, size->time, &result))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("window size out of range")));
+				 errmsg("%s out of range", what)));
 	if (result <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("window size must be positive and finite"),
+				 errmsg("%s must be positive and finite", what),
 				 errhint("Use an interval such as '10 seconds' or '1 day'.")));
 	return result;
 }
@@ -359,16 +358,24 @@ void
 tm_window_parse(const Interval *size, const Timestamp *origin,
 				const char *timezone, TimeWindowSpec *spec)
 {
+	tm_window_parse_as("window size", size, origin, timezone, spec);
+}
+
+void
+tm_window_parse_as(const char *what, const Interval *size,
+				   const Timestamp *origin, const char *timezone,
+				   TimeWindowSpec *spec)
+{
 	Timestamp	wall;
 
 	memset(spec, 0, sizeof(*spec));
 	if (timezone != NULL)
 		spec->timezone = parse_timezone(timezone);
-	check_size(size, spec->timezone != NULL);
+	check_size(what, size, spec->timezone != NULL);
 	if (size->month > 0)
 		spec->months = size->month;
 	else
-		spec->size = get_fixed_size(size);
+		spec->size = get_fixed_size(what, size);
 	if (size->month == 0 && size->day == 0)
 		spec->timezone = NULL;	/* hours are the same everywhere */
 
@@ -378,7 +385,7 @@ tm_window_parse(const Interval *size, const Timestamp *origin,
 		spec->origin = floor_mod(wall, spec->size);
 		return;
 	}
-	spec->origin_month = split_month(wall, &spec->origin);
+	spec->origin_month = tm_window_split_month(wall, &spec->origin);
 	if (spec->origin >= LAST_COMMON_DAY * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -25,7 +25,7 @@ CREATE FUNCTION fill(i int) RETURNS bigint LANGUAGE sql AS
 $$ SELECT tidemark.inject('s', json_build_object('k', chr(97 + i % 3), 'v', i, 'at', timestamptz '2026-01-01Z' + i * interval '1 s')::text) $$;
 SELECT count(fill(i)) FROM generate_series(0, 100) i;
 -- the watermark: 95 s; closed up to 93 s, pruned up to 63 s
-SELECT view, horizon, closed_until, pruned_until FROM tidemark.views ORDER BY view::text;
+SELECT view, watermark, closed_until, pruned_until FROM tidemark.views ORDER BY view::text;
 CREATE FUNCTION state(of regclass, final bool = false) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE result text;
 BEGIN
@@ -88,3 +88,9 @@ CREATE INDEX ON final (window_end, k);
 REFRESH MATERIALIZED VIEW final;
 SELECT fill(3000);
 SELECT state, closed_until::time, pruned_until::time FROM tidemark.views WHERE view = 'final'::regclass;
+
+SET client_min_messages = warning;
+DROP SCHEMA ing CASCADE;
+SELECT * FROM rest();
+DROP FUNCTION rest();
+DROP EXTENSION tidemark CASCADE;

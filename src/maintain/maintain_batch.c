@@ -192,11 +192,11 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 		return false;
 	for (int i = 0; i < batch->rows->nrows; i++)
 	{
-		const StreamRowInfo *info = &batch->rows->info[i];
+		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
 
-		if (!TIMESTAMP_IS_NOBEGIN(info->event_time) &&
-			!tm_window_is_row_on_time(info->event_time, spec->options.allowed_lateness,
-									  Max(info->watermark, batch->horizon)))
+		if (!TIMESTAMP_IS_NOBEGIN(time) &&
+			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
+									  Max(batch->rows->info[i].watermark, batch->horizon)))
 			return true;
 	}
 	return false;
@@ -232,9 +232,13 @@ run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tup
 	return delta;
 }
 
-/* The caller holds the view's lock. */
+/*
+ * The caller holds the view's lock.  revise: groups of windows that are closed
+ * already, so each gets another final row.
+ */
 static void
-merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc)
+merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc,
+			bool revise)
 {
 	const ContinuousOptions *options = &entry->spec->options;
 	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
@@ -243,11 +247,13 @@ merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, T
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify ? &changed : NULL);
+	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify || revise ? &changed : NULL);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	if (changed.n > 0)
+	if (changed.n > 0 && notify)
 		tm_notify_changed(view, &changed);
+	if (changed.n > 0 && revise)
+		tm_emit_revisions(entry, view, &changed);
 }
 
 static void
@@ -280,7 +286,7 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 			delta = run_delta(entry, batch, late, &tupdesc);
 		}
 	}
-	merge_delta(entry, view, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	if (late)
 	{
@@ -304,6 +310,20 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
+/* The caller holds the view's lock. */
+static void
+record_late_history(MaintainView *entry, const MetaView *view)
+{
+	MetaProgress progress;
+	int64		late = tm_late_rows_record_source(view, entry->spec, get_late_plan(entry));
+
+	if (late == 0)
+		return;
+	tm_meta_progress_get(view->state_table, &progress);
+	progress.late += late;
+	tm_meta_progress_put(view->state_table, &progress);
+}
+
 void
 tm_maintain_apply_source(const MetaView *view)
 {
@@ -323,9 +343,11 @@ tm_maintain_apply_source(const MetaView *view)
 	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
 	TM_FAULT("merge");
 	tm_maintain_lock(view->state_table);
-	merge_delta(entry, view, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
+	if (VIEW_CLOSES(&entry->spec->options))
+		record_late_history(entry, view);
 	tm_view_leave(&identity);
 }
 
@@ -336,6 +358,27 @@ add_relation(TruncateStmt *stmt, Oid table)
 		stmt->relations = lappend(stmt->relations,
 								  makeRangeVar(get_namespace_name(get_rel_namespace(table)),
 											   get_rel_name(table), -1));
+}
+
+void
+tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed)
+{
+	MaintainView *entry = tm_maintain_get(view);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admitted",
+											  ALLOCSET_DEFAULT_SIZES);
+	PartialPlan *plan;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+
+	tm_maintain_prepare(entry, view);
+	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
+	PushActiveSnapshot(GetLatestSnapshot());
+	delta = tm_partial_plan_run(plan, batch, &tupdesc);
+	PopActiveSnapshot();
+	merge_delta(entry, view, delta, tupdesc,
+				closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
+	tuplestore_end(delta);
+	MemoryContextDelete(cxt);
 }
 
 void

@@ -22,10 +22,10 @@
  */
 typedef struct BatchRows
 {
-	const StreamRows *rows;
+	const StreamRows *rows;		/* NULL: they come in chunks */
+	const MaintainChunks *chunks;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_start;	/* per row, for tm_window_start; or
-										 * NULL */
+	const TimestampTz *window_lead; /* per row, for tm_window_lead; or NULL */
 } BatchRows;
 
 /* What scans of it return, and in which plan. */
@@ -69,6 +69,36 @@ extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *
  */
 extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 								 PartialPlan *plan, const BatchRows *batch);
+
+/* The same for the rows that the source, a table, has in the active snapshot. */
+extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
+										PartialPlan *plan);
+
+/* The time by which a row is judged; DT_NOBEGIN = none. */
+extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
+
+/* Columns of a late table. */
+enum
+{
+	LATE_WINDOW_START, LATE_WINDOW_END, LATE_PARTITION, LATE_OFFSET, LATE_EVENT_TIME,
+	LATE_WATERMARK, LATE_ROW, LATE_RECORDED_AT, LATE_NCOLUMNS
+};
+
+/*
+ * The row type of a source as kept rows have it, and the settings under which
+ * they are written and read, until AtEOXact_GUC(false, level).
+ */
+extern TupleDesc tm_late_row_desc(Oid source);
+extern int	tm_late_push_settings(void);
+
+/* ---- maintain_batch.c ---- */
+
+/*
+ * Merge late rows, each for the window that it was left out of; the caller
+ * holds the view's lock and is the view's owner, under its settings.  closed: for
+ * windows that are closed, which is a revision of their final rows.
+ */
+extern void tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed);
 
 /* ---- partial_state.c: transition states as values ---- */
 

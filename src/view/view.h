@@ -73,6 +73,12 @@ typedef struct ViewWindow
 	int64		gap;			/* session: us */
 } ViewWindow;
 
+/*
+ * By which of its times a window is told from the others that a row is in:
+ * window_end with cumulate(), whose windows share their starts.
+ */
+#define VIEW_WINDOW_LEAD_IS_END(window) ((window)->kind == VIEW_WINDOW_CUMULATE)
+
 /* A group key. */
 typedef struct ViewKey
 {
@@ -182,7 +188,7 @@ typedef enum ViewRows
 {
 	VIEW_ROWS_ALL,
 	VIEW_ROWS_ON_TIME,			/* in no window that they are late for */
-	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_start */
+	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_lead */
 } ViewRows;
 
 extern Query *tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source);
@@ -197,7 +203,8 @@ extern Query *tm_view_late_query(const ViewSpec *spec);
 /*
  * Columns that tidemark_state.batch_rows() has behind those of the source.
  * tm_horizon: the row's watermark, or the view's horizon if that is later;
- * tm_window_start: of the window that an admitted row goes to.
+ * tm_window_lead: of the window that an admitted row goes to, the time that
+ * VIEW_WINDOW_LEAD_IS_END() names.
  */
 typedef enum BatchColumn
 {
@@ -205,7 +212,7 @@ typedef enum BatchColumn
 	BATCH_PARTITION,			/* tm_partition int4 */
 	BATCH_OFFSET,				/* tm_offset int8 */
 	BATCH_HORIZON,				/* tm_horizon timestamptz */
-	BATCH_WINDOW_START,			/* tm_window_start timestamptz */
+	BATCH_WINDOW_LEAD,			/* tm_window_lead timestamptz */
 	BATCH_NCOLUMNS
 } BatchColumn;
 
@@ -218,6 +225,13 @@ extern Query *tm_view_visible_query(const ViewSpec *spec, Oid state_table);
  * columns.
  */
 extern Query *tm_view_batch_query(const ViewSpec *spec);
+
+/*
+ * The batch side for a view whose windows close: over the rows that count.
+ * Over a stream its source is tidemark_state.batch_rows().  verdicts: state
+ * table of the view, InvalidOid when no verdicts are stored for it.
+ */
+extern Query *tm_view_counted_query(const ViewSpec *spec, Oid verdicts);
 extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
 
 /*

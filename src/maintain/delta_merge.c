@@ -109,8 +109,9 @@ init_scan_keys(MergeRun *run)
 }
 
 void
-tm_merge_run_begin(MergeRun *run, DeltaMerge *merge)
+tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, RowList *changed)
 {
+	run->changed = changed;
 	run->merge = merge;
 	run->rel = table_open(merge->state_table, RowExclusiveLock);
 	run->index = open_key_index(merge, run->rel);
@@ -165,6 +166,8 @@ tm_merge_run_insert(MergeRun *run)
 {
 	table_tuple_insert(run->rel, run->made, run->cid, 0, NULL);
 	(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	if (run->changed != NULL)
+		tm_row_list_add(run->changed, &run->made->tts_tid);
 }
 
 void
@@ -181,6 +184,8 @@ tm_merge_run_update(MergeRun *run, ItemPointer tid)
 				 errmsg("could not serialize access to the state of a continuous view")));
 	if (update_indexes)
 		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	if (run->changed != NULL)
+		tm_row_list_add(run->changed, &run->made->tts_tid);
 }
 
 static void
@@ -240,9 +245,9 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 	if (merge->session)
 	{
 		ExecDropSingleTupleTableSlot(slot);
-		return tm_session_merge_run(merge, delta, tupdesc);
+		return tm_session_merge_run(merge, delta, tupdesc, changed);
 	}
-	tm_merge_run_begin(&run, merge);
+	tm_merge_run_begin(&run, merge, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		found;
@@ -259,8 +264,6 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 			update_group(&run, slot);
 		ResetPerTupleExprContext(run.estate);
 		MemoryContextSwitchTo(before);
-		if (changed != NULL && (!found || merge->nstates > 0))
-			tm_row_list_add(changed, &run.made->tts_tid);
 		groups++;
 	}
 	tm_merge_run_end(&run);

@@ -242,7 +242,7 @@ merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, T
 {
 	const ContinuousOptions *options = &entry->spec->options;
 	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
-	RowList		changed = {0};
+	RowList		changed = {.cxt = CurrentMemoryContext};
 
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */

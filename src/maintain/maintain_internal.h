@@ -134,9 +134,10 @@ typedef struct RowList
 	ItemPointerData *tids;
 	int			n;
 	int			max;
+	MemoryContext cxt;			/* of tids */
 } RowList;
 
-/* Append; memory is of the current context at the first call. */
+/* Append. */
 extern void tm_row_list_add(RowList *list, ItemPointer tid);
 
 typedef struct RowStatement RowStatement;
@@ -245,10 +246,11 @@ typedef struct MergeRun
 	TupleTableSlot *found;		/* the stored row */
 	TupleTableSlot *made;		/* the row to write */
 	CommandId	cid;
+	RowList    *changed;		/* rows that were written, or NULL */
 } MergeRun;
 
 /* The rows of the table are those of the active snapshot. */
-extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge);
+extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, RowList *changed);
 extern void tm_merge_run_end(MergeRun *run);
 
 /* State i of a delta row as it is stored. */
@@ -264,6 +266,7 @@ extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
  * The same as tm_delta_merge_run() for partial sessions, that come in the order
  * of key and start.
  */
-extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								  RowList *changed);
 
 #endif							/* TM_MAINTAIN_INTERNAL_H */

@@ -73,7 +73,7 @@ typedef struct SessionRun
 } SessionRun;
 
 static void
-begin_run(SessionRun *session, DeltaMerge *merge)
+begin_run(SessionRun *session, DeltaMerge *merge, RowList *changed)
 {
 	MergeRun   *run = &session->run;
 	Relation	index;
@@ -81,7 +81,7 @@ begin_run(SessionRun *session, DeltaMerge *merge)
 	Oid			operator;
 
 	memset(session, 0, sizeof(*session));
-	tm_merge_run_begin(run, merge);
+	tm_merge_run_begin(run, merge, changed);
 	index = run->index;
 	session->nkeys = merge->nunique - 1;
 	session->start = merge->nkeys - 2;
@@ -357,14 +357,14 @@ touches_row(SessionRun *session, TupleTableSlot *delta)
 }
 
 int64
-tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
+tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc, RowList *changed)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
 	SessionRun	session;
 	int64		groups = 0;
 
-	begin_run(&session, merge);
+	begin_run(&session, merge, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		touches;

@@ -275,7 +275,7 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 	const KafkaMessage *msg = &run->batch->messages[i];
 	StreamRows *rows = run->rows;
 	StreamWatermark wm = {run->ctx->options->watermark_delay,
-		run->ctx->options->watermark_max_future, partition->max_event_time};
+	run->ctx->options->watermark_max_future, partition->max_event_time};
 	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
 	TimestampTz watermark = tm_stream_watermark_get(&wm);
 	TimestampTz event_time;

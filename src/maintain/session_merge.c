@@ -218,6 +218,9 @@ add_stored(SessionRun *session)
 	{
 		row->tid = found->tts_tid;
 		row->tid_start = start;
+		/* of equal keys the stored ones: another look is another index entry */
+		for (int i = 0; i < session->nkeys; i++)
+			row->values[i] = copy_value(session, i, found->tts_values[i], found->tts_isnull[i]);
 	}
 	row->has_stored = true;
 }

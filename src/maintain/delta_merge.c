@@ -230,7 +230,7 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 }
 
 int64
-tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
+tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc, RowList *changed)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
@@ -259,6 +259,8 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
 			update_group(&run, slot);
 		ResetPerTupleExprContext(run.estate);
 		MemoryContextSwitchTo(before);
+		if (changed != NULL && (!found || merge->nstates > 0))
+			tm_row_list_add(changed, &run.made->tts_tid);
 		groups++;
 	}
 	tm_merge_run_end(&run);

@@ -7,6 +7,7 @@
 
 #include "access/relscan.h"
 #include "access/skey.h"
+#include "access/genam.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
 #include "utils/tuplestore.h"
@@ -21,10 +22,10 @@
  */
 typedef struct BatchRows
 {
-	const StreamRows *rows;
+	const StreamRows *rows;		/* NULL: they come in chunks */
+	const MaintainChunks *chunks;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_start;	/* per row, for tm_window_start; or
-										 * NULL */
+	const TimestampTz *window_lead; /* per row, for tm_window_lead; or NULL */
 } BatchRows;
 
 /* What scans of it return, and in which plan. */
@@ -69,6 +70,36 @@ extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *
 extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 								 PartialPlan *plan, const BatchRows *batch);
 
+/* The same for the rows that the source, a table, has in the active snapshot. */
+extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
+										PartialPlan *plan);
+
+/* The time by which a row is judged; DT_NOBEGIN = none. */
+extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
+
+/* Columns of a late table. */
+enum
+{
+	LATE_WINDOW_START, LATE_WINDOW_END, LATE_PARTITION, LATE_OFFSET, LATE_EVENT_TIME,
+	LATE_WATERMARK, LATE_ROW, LATE_RECORDED_AT, LATE_NCOLUMNS
+};
+
+/*
+ * The row type of a source as kept rows have it, and the settings under which
+ * they are written and read, until AtEOXact_GUC(false, level).
+ */
+extern TupleDesc tm_late_row_desc(Oid source);
+extern int	tm_late_push_settings(void);
+
+/* ---- maintain_batch.c ---- */
+
+/*
+ * Merge late rows, each for the window that it was left out of; the caller
+ * holds the view's lock and is the view's owner, under its settings.  closed: for
+ * windows that are closed, which is a revision of their final rows.
+ */
+extern void tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed);
+
 /* ---- partial_state.c: transition states as values ---- */
 
 typedef struct PartialState PartialState;
@@ -96,6 +127,33 @@ extern Datum tm_partial_state_combine(PartialState *state, Datum a, bool a_isnul
 extern Datum tm_partial_state_final(PartialState *state, Datum value, bool value_isnull,
 									bool *isnull);
 
+/* ---- row_statement.c: SQL over chosen rows of a table ---- */
+
+typedef struct RowList
+{
+	ItemPointerData *tids;
+	int			n;
+	int			max;
+} RowList;
+
+/* Append; memory is of the current context at the first call. */
+extern void tm_row_list_add(RowList *list, ItemPointer tid);
+
+typedef struct RowStatement RowStatement;
+
+/*
+ * A statement of view_final.c, whose first parameter are the rows; parsed under
+ * the settings in force.  Lives in cxt.
+ */
+extern RowStatement *tm_row_statement_create(const char *sql, MemoryContext cxt);
+
+/*
+ * Run it; at is its second parameter.  Returns how many rows it has returned
+ * or written; result, when not NULL, gets those it returns.
+ */
+extern uint64 tm_row_statement_run(RowStatement *statement, const RowList *rows, TimestampTz at,
+								   Tuplestorestate *result, TupleDesc *tupdesc);
+
 /* ---- delta_merge.c ---- */
 
 typedef struct DeltaMerge
@@ -113,8 +171,66 @@ typedef struct DeltaMerge
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
-/* Merge the groups of a delta into the state table; returns their number. */
-extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+/*
+ * Merge the groups of a delta into the state table; returns their number.
+ * changed, when not NULL, gets the rows that were inserted or updated.
+ */
+extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								RowList *changed);
+
+/* ---- maintain_batch.c: what a process keeps about a view ---- */
+
+typedef struct MaintainView
+{
+	Oid			state_table;	/* hash key */
+	bool		valid;
+	Oid			query_view;
+	Oid			source;
+	List	   *other_tables;
+	MemoryContext cxt;			/* of all that follows */
+	ViewSpec   *spec;
+	PartialPlan *plan;			/* over the batch */
+	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
+	PartialPlan *late_plan;		/* the rows that are, or NULL */
+	DeltaMerge *merge;
+	/* made when first needed */
+	struct WindowClose *close;
+	RowStatement *emit;
+	RowStatement *revise;
+	RowStatement *show;
+} MaintainView;
+
+/* The entry of a view; prepared: its spec and its merge are those of now. */
+extern MaintainView *tm_maintain_get(const MetaView *view);
+
+/*
+ * Make it so, and lock what the view reads.  As the view's owner and under its
+ * settings.
+ */
+extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
+
+/* ---- emit_final.c: finished rows ---- */
+
+/*
+ * Insert the chosen groups into the table of closed windows, as the view's
+ * owner; the caller holds the view's lock.
+ */
+extern void tm_emit_final(MaintainView *entry, const MetaView *view, const RowList *rows);
+
+/*
+ * The same for groups of closed windows that have changed since: one more row
+ * each, with the next revision.
+ */
+extern void tm_emit_revisions(MaintainView *entry, const MetaView *view, const RowList *rows);
+
+/* ---- notify.c ---- */
+
+/* Groups of a view with tidemark.notify have changed: rows of its state table. */
+extern void tm_notify_changed(const MetaView *view, const RowList *rows);
+
+/* Rows in the form of the user's output columns were emitted. */
+extern void tm_notify_closed(const MetaView *view, Tuplestorestate *rows, TupleDesc tupdesc,
+							 uint64 n);
 
 /* What one run has open: the state table and its unique index. */
 typedef struct MergeRun

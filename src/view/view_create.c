@@ -2,8 +2,8 @@
  * view_create.c
  *	  CREATE MATERIALIZED VIEW .. WITH (tidemark.continuous).
  *
- * Order: understand the query (or refuse it), make q_<n> and s_<n> as the
- * extension's owner and give them to the user, make the visible view as the
+ * Order: understand the query (or refuse it), make q_<n>, s_<n> and, for closed
+ * windows, f_<n> as the extension's owner and give them to the user, make the visible view as the
  * user, note all in tidemark_state.view, let the engine take the history in.
  * One transaction; any error undoes everything.
  *
@@ -160,7 +160,24 @@ tablespace_clause(const char *name, const char *keyword)
 	return psprintf(" %s %s", keyword, quote_identifier(name));
 }
 
-/* q_<n>, of the user's query, and s_<n>, made by the extension's owner, given to the user. */
+/* f_<n>, with an index per column of the window. */
+static void
+create_final(const ViewSpec *spec, const IntoClause *into, int number, const char *space)
+{
+	char	   *name = psprintf("f_%d", number);
+	ListCell   *lc;
+
+	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.%s (%s)%s", name,
+							 tm_view_final_definition(spec, into->colNames), space));
+	foreach(lc, tm_view_final_indexed(spec, get_relname_relid(name, tm_meta_state_schema())))
+		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.%s (%s)%s", name,
+								 quote_identifier(lfirst(lc)), space));
+}
+
+/*
+ * q_<n>, of the user's query, s_<n> and f_<n>, made by the extension's owner, given to the
+ * user.
+ */
 static void
 create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int number,
 				 MetaView *view)
@@ -168,6 +185,7 @@ create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int
 	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
 	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
 	char	   *index_space = tablespace_clause(into->tableSpaceName, "USING INDEX TABLESPACE");
+	bool		has_final = spec->options.emit != VIEW_EMIT_CHANGES;
 	MetaIdentity identity;
 	char	   *columns;
 	char	   *query_text;
@@ -183,8 +201,9 @@ create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int
 							 number, columns, tm_view_state_keys(spec), index_space, space));
 	if (spec->window.kind == VIEW_WINDOW_SESSION && VIEW_CLOSES(&spec->options))
 		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.s_%d (g%d)%s", number,
-								 spec->keys[spec->window.end_key].attno,
-								 tablespace_clause(into->tableSpaceName, "TABLESPACE")));
+								 spec->keys[spec->window.end_key].attno, space));
+	if (has_final)
+		create_final(spec, into, number, space);
 	if (spec->options.late_table)
 		tm_meta_execute(psprintf("CREATE TABLE tidemark_state.l_%d (window_start %s, window_end %s, "
 								 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
@@ -194,9 +213,12 @@ create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int
 								 format_type_be(exprType((Node *) spec->window.ts)), space));
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.q_%d OWNER TO %s", number, owner));
 	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.s_%d OWNER TO %s", number, owner));
+	if (has_final)
+		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.f_%d OWNER TO %s", number, owner));
 	if (spec->options.late_table)
 		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d OWNER TO %s", number, owner));
 	tm_meta_leave(&identity);
+	view->final_table = get_relname_relid(psprintf("f_%d", number), schema);
 	view->late_table = get_relname_relid(psprintf("l_%d", number), schema);
 	view->query_view = get_relname_relid(psprintf("q_%d", number), schema);
 	view->state_table = get_relname_relid(psprintf("s_%d", number), schema);
@@ -209,16 +231,20 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 	Oid			schema = RangeVarGetCreationNamespace(into->rel);
 	char	   *name = quote_qualified_identifier(get_namespace_name(schema), into->rel->relname);
 	int			level = NewGUCNestLevel();
+	bool		has_final = OidIsValid(view->final_table);
 	char	   *text;
 	int			rc;
 
 	/* the text is read back under the search_path it was written under */
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	text = deparse(tm_view_visible_query(spec, view->state_table));
+	text = deparse(has_final ? tm_view_final_query(spec, view->final_table, view->state_table) :
+				   tm_view_visible_query(spec, view->state_table));
 
 	SPI_connect();
-	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name, column_list(into->colNames), text),
+	/* the columns of f_<n> have the user's names already */
+	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name,
+							  has_final ? "" : column_list(into->colNames), text),
 					 false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not create view: %s", SPI_result_code_string(rc));

@@ -240,7 +240,7 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 	if (merge->session)
 	{
 		ExecDropSingleTupleTableSlot(slot);
-		return tm_session_merge_run(merge, delta, tupdesc);
+		return tm_session_merge_run(merge, delta, tupdesc, changed);
 	}
 	tm_merge_run_begin(&run, merge);
 	while (tuplestore_gettupleslot(delta, true, false, slot))

@@ -264,6 +264,7 @@ extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
  * The same as tm_delta_merge_run() for partial sessions, that come in the order
  * of key and start.
  */
-extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								  RowList *changed);
 
 #endif							/* TM_MAINTAIN_INTERNAL_H */

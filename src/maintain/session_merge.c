@@ -69,6 +69,7 @@ typedef struct SessionRun
 	TupleDesc	desc;			/* of the state table */
 	ScanKey		touching;		/* equal keys, start <= .. */
 	FmgrInfo   *compare;		/* per key: order of the index */
+	RowList    *changed;		/* or NULL: rows that were written */
 	SessionRow	row;
 } SessionRun;
 
@@ -323,9 +324,11 @@ write_row(SessionRun *session)
 	else
 		tm_merge_run_insert(run);
 	delete_others(session);
-	ExecClearTuple(made);
 	ResetPerTupleExprContext(run->estate);
 	MemoryContextSwitchTo(before);
+	if (session->changed != NULL)
+		tm_row_list_add(session->changed, &made->tts_tid);
+	ExecClearTuple(made);
 	row->exists = false;
 	MemoryContextReset(run->merge->group_cxt);
 }
@@ -360,7 +363,8 @@ touches_row(SessionRun *session, TupleTableSlot *delta)
 }
 
 int64
-tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
+tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+					 RowList *changed)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
@@ -368,6 +372,7 @@ tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdes
 	int64		groups = 0;
 
 	begin_run(&session, merge);
+	session.changed = changed;
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		touches;

@@ -32,6 +32,14 @@ SELECT window_start, window_end, auction,
   FROM {source} AS s, tidemark.tumble(s.date_time, '10 s')
  GROUP BY window_start, window_end, auction;
 """
+SESSION_VIEW = """
+CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS
+SELECT bidder, session_start, session_end, count(*) AS bids
+  FROM (SELECT bidder, tidemark.session_start(date_time, '10 s') OVER w,
+               tidemark.session_end(date_time, '10 s') OVER w
+          FROM bid_stream WINDOW w AS (PARTITION BY bidder ORDER BY date_time)) s
+ GROUP BY bidder, session_start, session_end;
+"""
 TABLE = "CREATE TABLE bid (LIKE bid_stream);"
 INGEST = "SELECT tidemark.start_ingest('bid_stream', into_table => 'bid');"
 
@@ -45,6 +53,7 @@ CASES = {
           "CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS "
           "SELECT price, count(*) AS bids, max(date_time) AS latest FROM bid_stream GROUP BY price;", "v"),
     "e": ("SELECT count(*), sum(price)", "", "", "SELECT count(*), sum(price) FROM bid_stream;", None),
+    "s": ("sessions per bidder", "", "", SESSION_VIEW, "v"),
 }
 
 
@@ -207,7 +216,7 @@ def main():
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--compression", default="none")
-    p.add_argument("--cases", default="abcde")
+    p.add_argument("--cases", default="abcdes")
     p.add_argument("--output", default=os.path.join(os.path.dirname(__file__), "results.json"))
     o = p.parse_args()
     if set(o.cases) - set(CASES):

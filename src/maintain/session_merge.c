@@ -69,11 +69,12 @@ typedef struct SessionRun
 	TupleDesc	desc;			/* of the state table */
 	ScanKey		touching;		/* equal keys, start <= .. */
 	FmgrInfo   *compare;		/* per key: order of the index */
+	RowList    *changed;		/* or NULL: rows that were written */
 	SessionRow	row;
 } SessionRun;
 
 static void
-begin_run(SessionRun *session, DeltaMerge *merge, RowList *changed)
+begin_run(SessionRun *session, DeltaMerge *merge)
 {
 	MergeRun   *run = &session->run;
 	Relation	index;
@@ -81,7 +82,7 @@ begin_run(SessionRun *session, DeltaMerge *merge, RowList *changed)
 	Oid			operator;
 
 	memset(session, 0, sizeof(*session));
-	tm_merge_run_begin(run, merge, changed);
+	tm_merge_run_begin(run, merge);
 	index = run->index;
 	session->nkeys = merge->nunique - 1;
 	session->start = merge->nkeys - 2;
@@ -218,6 +219,9 @@ add_stored(SessionRun *session)
 	{
 		row->tid = found->tts_tid;
 		row->tid_start = start;
+		/* of equal keys the stored ones: another look is another index entry */
+		for (int i = 0; i < session->nkeys; i++)
+			row->values[i] = copy_value(session, i, found->tts_values[i], found->tts_isnull[i]);
 	}
 	row->has_stored = true;
 }
@@ -320,9 +324,11 @@ write_row(SessionRun *session)
 	else
 		tm_merge_run_insert(run);
 	delete_others(session);
-	ExecClearTuple(made);
 	ResetPerTupleExprContext(run->estate);
 	MemoryContextSwitchTo(before);
+	if (session->changed != NULL)
+		tm_row_list_add(session->changed, &made->tts_tid);
+	ExecClearTuple(made);
 	row->exists = false;
 	MemoryContextReset(run->merge->group_cxt);
 }
@@ -357,14 +363,16 @@ touches_row(SessionRun *session, TupleTableSlot *delta)
 }
 
 int64
-tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc, RowList *changed)
+tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+					 RowList *changed)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
 	SessionRun	session;
 	int64		groups = 0;
 
-	begin_run(&session, merge, changed);
+	begin_run(&session, merge);
+	session.changed = changed;
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		touches;

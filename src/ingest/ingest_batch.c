@@ -53,6 +53,7 @@
 #include "base/fault.h"
 #include "ingest/ingest_internal.h"
 #include "maintain/maintain.h"
+#include "view/view.h"
 
 /* max_error_ratio is judged from this many messages on. */
 #define ERROR_RATIO_MIN 100
@@ -403,7 +404,7 @@ store_batch(BatchRun *run)
 /* ---- views ---- */
 
 void
-tm_ingest_apply_view_guarded(MetaView *view, const StreamRows *rows)
+tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg), void *arg)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -413,7 +414,7 @@ tm_ingest_apply_view_guarded(MetaView *view, const StreamRows *rows)
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		tm_maintain_apply(view, rows);
+		step(view, arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -434,20 +435,41 @@ tm_ingest_apply_view_guarded(MetaView *view, const StreamRows *rows)
 }
 
 static void
-apply_views(BatchRun *run, List *views, const StreamRows *rows)
+apply_view(MetaView *view, void *rows)
 {
-	ListCell   *lc;
+	tm_maintain_apply(view, rows);
+}
 
+void
+tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows)
+{
+	tm_ingest_view_guarded(view, apply_view, rows);
+}
+
+/*
+ * A view that closes windows is locked even when it gets no rows: its lock is
+ * taken again after this batch's other views.
+ */
+static void
+lock_closing_view(const MetaView *view)
+{
+	ContinuousOptions options;
+
+	tm_view_read_options(view->options, &options);
+	if (VIEW_CLOSES(&options))
+		tm_maintain_lock(view->state_table);
+}
+
+static void
+apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
+{
+	CHECK_FOR_INTERRUPTS();
 	if (rows == NULL || rows->nrows == 0)
-		return;
-	foreach(lc, views)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (run->batch->careful)
-			tm_ingest_apply_view_guarded(lfirst(lc), rows);
-		else
-			tm_maintain_apply(lfirst(lc), rows);
-	}
+		lock_closing_view(view);
+	else if (run->batch->careful)
+		tm_ingest_view_guarded(view, apply_view, rows);
+	else
+		apply_view(view, rows);
 }
 
 /* Views of both kinds in one order: that of their state tables. */
@@ -464,12 +486,12 @@ maintain_batch(BatchRun *run)
 
 		if (take_a)
 		{
-			apply_views(run, list_make1(lfirst(a)), run->rows);
+			apply_rows(run, lfirst(a), run->rows);
 			a = lnext(run->stream_views, a);
 		}
 		else
 		{
-			apply_views(run, list_make1(lfirst(b)), run->stored);
+			apply_rows(run, lfirst(b), run->stored);
 			b = lnext(run->table_views, b);
 		}
 	}
@@ -605,6 +627,8 @@ run_steps(BatchRun *run)
 													   run->npartitions, run->partitions,
 													   run->ingest_time);
 	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
+	batch->more = tm_ingest_close_views(list_concat_copy(run->stream_views, run->table_views),
+										run->stream_watermark, batch->careful);
 	TM_FAULT("saved");
 	if (run->rows->nrows > 0)
 		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));

@@ -71,6 +71,8 @@ typedef struct IngestBatch
 	bool		careful;		/* survive refused rows and failing views */
 	int64		phase_us[WORKER_NPHASES];	/* out */
 	int64		rows;			/* out: decoded rows */
+	bool		more;			/* out: views have windows left to close; an
+								 * empty batch goes on with them */
 } IngestBatch;
 
 typedef enum IngestOutcome
@@ -95,10 +97,14 @@ extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 extern List *tm_ingest_live_views(Oid source);
 
 /*
- * Rows into one view, in a subtransaction of its own: when its expressions
- * fail, it alone becomes failed.
+ * A step for one view in a subtransaction of its own: when its expressions or
+ * triggers fail, it alone becomes failed.
  */
-extern void tm_ingest_apply_view_guarded(MetaView *view, const StreamRows *rows);
+extern void tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
+								   void *arg);
+
+/* The same for rows of its source. */
+extern void tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows);
 
 /* Note that something was committed, once this transaction is. */
 extern void tm_ingest_signal_at_commit(void);
@@ -115,6 +121,9 @@ extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
  */
 extern TimestampTz tm_ingest_stream_watermark(const MetaIngest *ingest, const StreamOptions *options,
 											  int n, MetaPartition *partitions, TimestampTz now);
+
+/* What is stored of it. */
+extern TimestampTz tm_ingest_stored_watermark(Oid stream);
 
 /* Does it follow the time now: are all partitions idle, and is that wanted? */
 extern bool tm_ingest_follows_clock(const MetaIngest *ingest, const StreamOptions *options);
@@ -160,6 +169,17 @@ extern void tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *optio
 
 /* The time now: of a manual stream, that of set_clock(). */
 extern TimestampTz tm_ingest_now(const StreamOptions *options);
+
+/* ---- ingest_close.c ---- */
+
+/*
+ * Let views close their windows by the watermark of their stream, and notify.
+ * careful: guarded.  True: there is more to close.
+ */
+extern bool tm_ingest_close_views(List *views, TimestampTz watermark, bool careful);
+
+/* All windows of a view with new history that are passed already. */
+extern void tm_ingest_close_passed(const MetaView *view);
 
 /* ---- ingest_dead_letter.c ---- */
 

@@ -308,7 +308,7 @@ count_letters(ReplayRun *run)
 
 /* Views in the order of their state tables; rows NULL: none for these views. */
 static void
-apply_views(List *views, const StreamRows *rows)
+apply_views(List *views, StreamRows *rows)
 {
 	ListCell   *lc;
 
@@ -446,6 +446,8 @@ replay(ReplayRun *run)
 		replay_stage(run, true);
 		replay_stage(run, false);
 		tm_meta_partition_save(stream, run->npartitions, run->partitions, expected);
+		(void) tm_ingest_close_views(list_concat_copy(run->stream_views, run->table_views),
+									 tm_ingest_stored_watermark(stream), true);
 		tm_ingest_signal_at_commit();
 	}
 	MemoryContextSwitchTo(before);

@@ -38,6 +38,7 @@
 static void
 set_live(MetaView *view)
 {
+	tm_ingest_close_passed(view);
 	view->state = META_LIVE;
 	view->populated = true;
 	view->own_offsets = false;

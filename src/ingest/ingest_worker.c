@@ -74,6 +74,7 @@ typedef struct IngestWorker
 	int64		next_clock;		/* monotonic us: let the watermark follow time */
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
+	bool		more;			/* the last batch left windows to close */
 } IngestWorker;
 
 /* Set when the stream, its server or its user mapping changed: read anew. */
@@ -392,6 +393,8 @@ gather(IngestWorker *worker)
 			break;
 		if (added > 0)
 			continue;
+		if (worker->more)
+			break;
 		now = tm_clock_monotonic_us();
 		if (count > 0 && deadline == 0)
 			deadline = worker->idle ? now : now + worker->options->batch_max_delay;
@@ -663,7 +666,7 @@ work_batch(IngestWorker *worker, bool wanted)
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
 	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
-	if (batch.nmessages > 0 || wanted ||
+	if (batch.nmessages > 0 || wanted || worker->more ||
 		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
 	{
 		TM_FAULT("polled");
@@ -674,6 +677,7 @@ work_batch(IngestWorker *worker, bool wanted)
 			tm_ingest_watch_advance(&worker->watch, &batch.messages[batch.nmessages - 1], checked);
 		note_saved(worker, &batch);
 		tm_ingest_idle_stored(worker->idleness);
+		worker->more = batch.more;
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{

@@ -43,6 +43,7 @@ typedef struct AdmitRun
 	const MetaView *view;
 	const ViewSpec *spec;
 	MetaProgress progress;
+	bool		closed;			/* rows of closed windows, or the others */
 	Relation	table;
 	Snapshot	snapshot;
 	TupleDesc	row_desc;		/* of tm_late_row_desc() */
@@ -78,6 +79,14 @@ is_pruned(const AdmitRun *run, TupleTableSlot *slot)
 	int			column = run->spec->window.kind == VIEW_WINDOW_SESSION ? LATE_EVENT_TIME : LATE_WINDOW_END;
 
 	return get_time(slot, column) <= run->progress.pruned_until;
+}
+
+/* Windows that are closed have their final rows, which are to be corrected. */
+static bool
+is_closed(const AdmitRun *run, TupleTableSlot *slot)
+{
+	return run->spec->window.kind != VIEW_WINDOW_SESSION &&
+		get_time(slot, LATE_WINDOW_END) <= run->progress.closed_until;
 }
 
 /* The row's own time for sessions, see meta_verdict.c. */
@@ -167,7 +176,7 @@ end_chunk(AdmitRun *run)
 
 	if (run->rows->nrows == 0)
 		return;
-	tm_maintain_merge_admitted(run->view, &batch);
+	tm_maintain_merge_admitted(run->view, &batch, run->closed);
 	for (int i = 0; i < run->rows->nrows; i++)
 	{
 		const StreamRowInfo *info = &run->rows->info[i];
@@ -181,16 +190,19 @@ end_chunk(AdmitRun *run)
 }
 
 static void
-admit_rows(AdmitRun *run)
+admit_rows(AdmitRun *run, bool closed)
 {
 	TableScanDesc scan = table_beginscan(run->table, run->snapshot, 0, NULL);
 	TupleTableSlot *slot = table_slot_create(run->table, NULL);
 	int			level;
 
+	run->closed = closed;
 	begin_chunk(run);
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (is_closed(run, slot) != closed)
+			continue;
 		if (is_pruned(run, slot))
 		{
 			run->pruned++;
@@ -263,7 +275,8 @@ tm_maintain_admit(const MetaView *view)
 	run->table = table_open(view->late_table, RowExclusiveLock);
 	/* in REPEATABLE READ too: what is there now that the view is locked */
 	run->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	admit_rows(run);
+	admit_rows(run, true);
+	admit_rows(run, false);
 	UnregisterSnapshot(run->snapshot);
 	table_close(run->table, NoLock);
 	tm_view_leave(&identity);

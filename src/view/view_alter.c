@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
 #include "commands/tablespace.h"
@@ -30,6 +31,13 @@
 
 #include "base/compat.h"
 #include "view/view_internal.h"
+
+/* The relation f_<n> or s_<n>, by name. */
+static RangeVar *
+name_internal(Oid table)
+{
+	return makeRangeVar(pstrdup("tidemark_state"), get_rel_name(table), -1);
+}
 
 /* The continuous view that a RangeVar names, or NULL. */
 static MetaView *
@@ -110,10 +118,16 @@ alter_drop(DropStmt *stmt)
 	stmt->removeType = OBJECT_VIEW;
 }
 
-/* The name an output column of the view has, in q_<n>. */
+/* The name an output column of the view has, in q_<n> and f_<n>. */
 static void
 rename_query_column(const MetaView *view, const char *from, const char *to)
 {
+	if (OidIsValid(view->final_table))
+		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s RENAME COLUMN %s TO %s",
+								 quote_identifier(get_rel_name(view->final_table)),
+								 quote_identifier(from), quote_identifier(to)));
+	if (get_attnum(view->query_view, from) == InvalidAttrNumber)
+		return;
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.%s RENAME COLUMN %s TO %s",
 							 quote_identifier(get_rel_name(view->query_view)),
 							 quote_identifier(from), quote_identifier(to)));
@@ -214,8 +228,9 @@ alter_table(AlterTableStmt *stmt)
 }
 
 /*
- * An index on a view is one on its state table; only group keys are stored as
- * readers see them.
+ * An index on a view is one on its table of closed windows, if it has one;
+ * otherwise on its state table, where only group keys are stored as readers see
+ * them.
  */
 static void
 map_index_columns(const MetaView *view, List *columns)
@@ -314,18 +329,86 @@ process_index(PlannedStmt *pstmt, const char *query_string,
 	if (view == NULL)
 		return false;
 	require_owner(view);
-	if (stmt->unique || stmt->whereClause != NULL)
+	if (!OidIsValid(view->final_table) && (stmt->unique || stmt->whereClause != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("unique and partial indexes are not supported for a continuous view"),
 				 errhint("Its group keys together are unique already.")));
 	pstmt = copyObject(pstmt);
 	stmt = castNode(IndexStmt, pstmt->utilityStmt);
-	map_index_columns(view, stmt->indexParams);
-	map_index_columns(view, stmt->indexIncludingParams);
-	stmt->relation = makeRangeVar(pstrdup("tidemark_state"), get_rel_name(view->state_table), -1);
+	if (OidIsValid(view->final_table))
+		stmt->relation = name_internal(view->final_table);
+	else
+	{
+		map_index_columns(view, stmt->indexParams);
+		map_index_columns(view, stmt->indexIncludingParams);
+		stmt->relation = name_internal(view->state_table);
+	}
 	execute_index(pstmt, query_string, context, params, qc);
 	return true;
+}
+
+/* ---- triggers ---- */
+
+/*
+ * Triggers on a view of closed windows are those of its table.  Rows are
+ * inserted there and, whatever retention takes away, never changed.
+ */
+static void
+alter_create_trigger(CreateTrigStmt *stmt)
+{
+	MetaView   *view = stmt->relation ? find_view(stmt->relation) : NULL;
+
+	if (view == NULL)
+		return;
+	require_owner(view);
+	if (!OidIsValid(view->final_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("triggers are not supported for continuous view \"%s\"",
+						get_rel_name(view->view)),
+				 errdetail("Its groups change with every batch."),
+				 errhint("Triggers fire for the closed windows of a view with tidemark.emit = 'final'; tidemark.notify tells of every change.")));
+	if (stmt->timing == TRIGGER_TYPE_INSTEAD || stmt->events != TRIGGER_TYPE_INSERT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("only BEFORE INSERT and AFTER INSERT triggers are supported for a continuous view"),
+				 errdetail("A row is inserted when its window closes, and never changed.")));
+	stmt->relation = name_internal(view->final_table);
+}
+
+/* (.., view, trigger) of DROP TRIGGER and COMMENT ON TRIGGER. */
+static List *
+map_trigger_name(List *name)
+{
+	List	   *view_name = list_copy_head(name, list_length(name) - 1);
+	MetaView   *view = view_name != NIL ? find_view_by_name(view_name) : NULL;
+
+	if (view == NULL || !OidIsValid(view->final_table))
+		return name;
+	require_owner(view);
+	return list_make3(makeString(pstrdup("tidemark_state")),
+					  makeString(get_rel_name(view->final_table)), llast(name));
+}
+
+static void
+alter_drop_trigger(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->objects)
+		lfirst(lc) = map_trigger_name(lfirst(lc));
+}
+
+static void
+alter_rename_trigger(RenameStmt *stmt)
+{
+	MetaView   *view = stmt->relation ? find_view(stmt->relation) : NULL;
+
+	if (view == NULL || !OidIsValid(view->final_table))
+		return;
+	require_owner(view);
+	stmt->relation = name_internal(view->final_table);
 }
 
 /* CREATE OR REPLACE VIEW must not take a continuous view away from its state. */
@@ -550,10 +633,19 @@ rewrite_statement(Node *stmt)
 	{
 		case T_DropStmt:
 			check_drop_source((DropStmt *) stmt);
-			alter_drop((DropStmt *) stmt);
+			if (((DropStmt *) stmt)->removeType == OBJECT_TRIGGER)
+				alter_drop_trigger((DropStmt *) stmt);
+			else
+				alter_drop((DropStmt *) stmt);
 			break;
 		case T_RenameStmt:
-			alter_rename((RenameStmt *) stmt);
+			if (((RenameStmt *) stmt)->renameType == OBJECT_TRIGGER)
+				alter_rename_trigger((RenameStmt *) stmt);
+			else
+				alter_rename((RenameStmt *) stmt);
+			break;
+		case T_CreateTrigStmt:
+			alter_create_trigger((CreateTrigStmt *) stmt);
 			break;
 		case T_AlterTableStmt:
 			alter_table((AlterTableStmt *) stmt);
@@ -567,6 +659,9 @@ rewrite_statement(Node *stmt)
 			if (((CommentStmt *) stmt)->objtype == OBJECT_MATVIEW &&
 				find_view_by_name((List *) ((CommentStmt *) stmt)->object) != NULL)
 				((CommentStmt *) stmt)->objtype = OBJECT_VIEW;
+			else if (((CommentStmt *) stmt)->objtype == OBJECT_TRIGGER)
+				((CommentStmt *) stmt)->object = (Node *)
+					map_trigger_name((List *) ((CommentStmt *) stmt)->object);
 			break;
 		default:
 			break;
@@ -587,6 +682,7 @@ is_interesting(Node *stmt)
 		case T_AlterTableStmt:
 		case T_AlterObjectSchemaStmt:
 		case T_CommentStmt:
+		case T_CreateTrigStmt:
 		case T_IndexStmt:
 		case T_ViewStmt:
 		case T_CopyStmt:

@@ -297,6 +297,11 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 	int			nwindows = 0;
 	bool		paned = false;
 
+	if (window->kind == VIEW_WINDOW_SESSION)
+	{
+		tm_view_order_session_keys(spec);
+		return;
+	}
 	derive_ends(spec);
 	foreach(lc, spec->query->rtable)
 	{
@@ -468,6 +473,13 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errmsg("tidemark.%s needs a view grouped by one time window", option),
 				 errdetail("Only groups with window_start or window_end as key ever close."),
 				 errhint("Add FROM ..., tidemark.tumble(event_time, '10 s') and GROUP BY window_start, window_end.")));
+	if (window->kind == VIEW_WINDOW_SESSION && spec->options.emit == VIEW_EMIT_REVISIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tidemark.emit = 'final, revisions' is not supported for sessions"),
+				 errdetail("A row that is admitted later may change where a session starts and ends, and join several."),
+				 errhint("Use tidemark.emit = 'changes', which shows sessions as they are, or 'final'."),
+				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
 	if (!window->on_event_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -475,6 +487,15 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("The watermark says nothing about other columns or expressions."),
 				 errhint("Give the event_time column of the stream, as it is, to the window function."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
+	if (window->kind != VIEW_WINDOW_SESSION &&
+		(contain_var_clause((Node *) list_copy_tail(window->call->args, 1)) ||
+		 contain_subplans((Node *) list_copy_tail(window->call->args, 1))))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tidemark.%s needs windows of a constant size", option),
+				 errdetail("Windows close in the order of their ends."),
+				 errhint("Write the size as a constant."),
+				 parser_errposition(pstate, window->call->location)));
 	if (!spec->source_is_stream &&
 		(spec->partition_att == InvalidAttrNumber || spec->offset_att == InvalidAttrNumber ||
 		 spec->watermark_att == InvalidAttrNumber))

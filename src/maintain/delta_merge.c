@@ -26,6 +26,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -57,6 +58,7 @@ typedef struct MergeRun
 	ScanKey		keys;
 	TupleTableSlot *found;		/* the stored row */
 	TupleTableSlot *made;		/* the row to write */
+	bool	   *wrap;			/* per state: the delta has its bytea */
 	CommandId	cid;
 } MergeRun;
 
@@ -131,8 +133,14 @@ init_scan_keys(MergeRun *run)
 	}
 }
 
+PartialState *
+tm_delta_merge_state(const DeltaMerge *merge, int i)
+{
+	return merge->states[i];
+}
+
 static void
-begin_run(MergeRun *run, DeltaMerge *merge)
+begin_run(MergeRun *run, DeltaMerge *merge, TupleDesc delta)
 {
 	run->merge = merge;
 	run->rel = table_open(merge->state_table, RowExclusiveLock);
@@ -145,6 +153,10 @@ begin_run(MergeRun *run, DeltaMerge *merge)
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nkeys);
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
+	run->wrap = palloc(sizeof(bool) * Max(merge->nstates, 1));
+	for (int i = 0; i < merge->nstates; i++)
+		run->wrap[i] = merge->internal[i] &&
+			TupleDescAttr(delta, merge->nkeys + i)->atttypid == BYTEAOID;
 	run->cid = GetCurrentCommandId(true);
 }
 
@@ -179,7 +191,7 @@ delta_state(MergeRun *run, TupleTableSlot *delta, int i)
 {
 	Datum		value = delta->tts_values[run->merge->nkeys + i];
 
-	if (run->merge->internal[i] && !delta->tts_isnull[run->merge->nkeys + i])
+	if (run->wrap[i] && !delta->tts_isnull[run->merge->nkeys + i])
 		value = tm_partial_state_wrap(run->merge->states[i], value);
 	return value;
 }
@@ -249,7 +261,7 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
 	MergeRun	run;
 	int64		groups = 0;
 
-	begin_run(&run, merge);
+	begin_run(&run, merge, tupdesc);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		found;

@@ -100,7 +100,29 @@ typedef struct DeltaMerge DeltaMerge;
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
-/* Merge the groups of a delta into the state table; returns their number. */
+/*
+ * Merge the groups of a delta into the state table, each at most once; returns
+ * their number.  States of type internal are bytea, or aggstate already.
+ */
 extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+
+/* How it combines states: state i of the view. */
+extern PartialState *tm_delta_merge_state(const DeltaMerge *merge, int i);
+
+/* ---- delta_expand.c: views over hop() and cumulate() ---- */
+
+typedef struct DeltaExpand DeltaExpand;
+
+/* merge: of the same view; has to live as long. */
+extern DeltaExpand *tm_delta_expand_create(const ViewSpec *spec, DeltaMerge *merge,
+										   MemoryContext cxt);
+
+/*
+ * From a delta by pane (tm_view_delta_query()) to one that can be merged, in
+ * the current context.  Frees the one it is given; *tupdesc becomes that of the
+ * result, which lives as long as expand.
+ */
+extern Tuplestorestate *tm_delta_expand_run(DeltaExpand *expand, Tuplestorestate *delta,
+											ViewRows rows, TupleDesc *tupdesc);
 
 #endif							/* TM_MAINTAIN_INTERNAL_H */

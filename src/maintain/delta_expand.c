@@ -3,18 +3,32 @@
  *	  From the panes of a delta to the windows that the state table keeps.
  *
  * The delta of a view over hop() or cumulate() has one group per pane (and
- * other keys).  Each becomes a group in every window of the pane, but not in
- * those that its rows are late for; panes that share a window are combined.
- * That is sorting by the stored keys and combining neighbours, so memory stays
- * within work_mem, however many windows there are.  The order is that of the
- * state table's unique index, which suits the merge.
+ * other keys).  Each becomes part of every window of the pane, but not of those
+ * that its rows are late for:
+ *
+ *	1. sort the panes by the other keys, then by time;
+ *	2. walk over them with the open windows of one set of keys: a window is
+ *	   complete when the next pane is not before its end;
+ *	3. sort the windows by the stored keys, which is the order of the state
+ *	   table's unique index and suits the merge, and combine equal ones.
+ *
+ * So nothing larger than the delta or the result is ever sorted, which a delta
+ * of a long history needs.  Equal ones in step 3 are rare: where a zone leaves
+ * out a day, two windows of a hop() can share an end.
  *
  * (Rejected: keep panes in the state table, and combine when the view is read.
  * Fewer writes, but a read would cost size / slide times as much, and a closed
  * window would have no row.)
  *
+ * Invariant: (E1) the open windows that have not ended when a later pane starts
+ * are the first ones of that pane, in the same order.  They contain the earlier
+ * pane and reach over the start of the later one, so they contain it; its
+ * others do not contain the earlier one, so they start after it.  (For
+ * cumulate(), all windows of a pane start together, and there are no others.)
+ *
  * Runs in: every process that maintains views, as the view's owner.
- * Memory: a tuplesort and two tuplestores of work_mem each; one group.
+ * Memory: tuplesorts and tuplestores of work_mem each, and the states of the
+ * open windows of one set of keys.
  */
 #include "postgres.h"
 
@@ -53,27 +67,62 @@ struct DeltaExpand
 	int			nwindows;
 	Timestamp	windows_of;		/* DT_NOEND: of none */
 	int			nkeys;
+	int			nother_keys;	/* without those of the window */
+	int			nstates;
 	TupleDesc	desc;			/* as stored */
 	ExpandColumn *columns;		/* of desc */
 	AttrNumber *sort_columns;	/* per key */
 	Oid		   *sort_operators;
 	Oid		   *collations;
 	bool	   *nulls_first;
-	MemoryContext cxt;			/* of one group */
 };
 
-/* The group that is being put together. */
-typedef struct ExpandGroup
+/* States that are being put together; all in one memory context. */
+typedef struct StateSet
+{
+	Datum	   *values;
+	bool	   *isnull;
+	bool	   *owned;			/* value was allocated here */
+} StateSet;
+
+/* A window that panes still come for. */
+typedef struct OpenWindow
+{
+	TimeWindow	window;
+	bool		used;			/* some row is on time for it */
+	StateSet	states;
+} OpenWindow;
+
+/* Steps 1 and 2. */
+typedef struct PaneWalk
+{
+	DeltaExpand *expand;
+	int			late_until;		/* column of the delta, or -1 */
+	int			first;			/* column behind the pane's */
+	Tuplesortstate *panes;
+	AttrNumber *sort_columns;	/* of the delta: other keys, pane */
+	Oid		   *sort_operators;
+	Oid		   *collations;
+	SortSupport keys;			/* other keys */
+	TupleTableSlot *held;		/* a pane with the keys of the open windows */
+	OpenWindow *open;			/* array of max_windows */
+	int			nopen;
+	TupleTableSlot *row;		/* of the result */
+	Tuplesortstate *windows;
+	MemoryContext cxt;			/* of the open windows' states */
+} PaneWalk;
+
+/* Step 3. */
+typedef struct WindowGroup
 {
 	DeltaExpand *expand;
 	Tuplestorestate *result;
 	SortSupport keys;
-	TupleTableSlot *slot;		/* its first row */
-	bool		combined;		/* values differ from those of slot */
-	Datum	   *values;
-	bool	   *isnull;
-	bool	   *owned;			/* value is in expand->cxt */
-} ExpandGroup;
+	TupleTableSlot *first;		/* its first row */
+	bool		combined;		/* with others, in states */
+	StateSet	states;
+	MemoryContext cxt;			/* of states */
+} WindowGroup;
 
 /* ---- what is known about the view ---- */
 
@@ -99,6 +148,8 @@ set_keys(DeltaExpand *expand, const ViewSpec *spec, int *next)
 		if (key->end_of >= 0)
 			continue;
 		expand->columns[att].from = find_source(spec, i, next);
+		if (expand->columns[att].from >= 0)
+			expand->nother_keys++;
 		expand->sort_columns[att] = att + 1;
 		expand->collations[att] = key->collation;
 		get_sort_group_operators(key->type, true, false, false, &expand->sort_operators[att],
@@ -137,6 +188,7 @@ tm_delta_expand_create(const ViewSpec *spec, DeltaMerge *merge, MemoryContext cx
 	expand->windows = palloc(sizeof(TimeWindow) * expand->panes.max_windows);
 	expand->windows_of = DT_NOEND;
 	expand->nkeys = nkeys;
+	expand->nstates = spec->nstates;
 	expand->desc = CreateTemplateTupleDesc(nkeys + spec->nstates);
 	expand->columns = palloc0(sizeof(ExpandColumn) * (nkeys + spec->nstates));
 	expand->sort_columns = palloc(sizeof(AttrNumber) * nkeys);
@@ -145,215 +197,397 @@ tm_delta_expand_create(const ViewSpec *spec, DeltaMerge *merge, MemoryContext cx
 	expand->nulls_first = palloc0(sizeof(bool) * nkeys);
 	set_keys(expand, spec, &next);
 	set_states(expand, spec, merge, &next);
-	expand->cxt = AllocSetContextCreate(cxt, "tidemark windows group", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(before);
 	return expand;
 }
 
-/* ---- panes into windows ---- */
+/* ---- states ---- */
 
 static void
-list_windows(DeltaExpand *expand, Timestamp pane_start)
+make_states(const DeltaExpand *expand, StateSet *set)
 {
-	if (expand->windows_of == pane_start)
-		return;
-	expand->windows_of = DT_NOEND;	/* in case this fails */
-	expand->nwindows = tm_window_list(&expand->panes, pane_start, expand->windows);
-	expand->windows_of = pane_start;
+	int			n = Max(expand->nstates, 1);
+
+	set->values = palloc0(sizeof(Datum) * n);
+	set->isnull = palloc0(sizeof(bool) * n);
+	set->owned = palloc0(sizeof(bool) * n);
 }
 
-/* The columns that all windows of the pane have alike. */
 static void
-fill_common(DeltaExpand *expand, TupleTableSlot *pane, int first, TupleTableSlot *row)
+drop_state(StateSet *set, int i)
 {
-	for (int i = 0; i < expand->desc->natts; i++)
-	{
-		const ExpandColumn *column = &expand->columns[i];
-		int			from = first + column->from;
+	if (set->owned[i])
+		pfree(DatumGetPointer(set->values[i]));
+	set->owned[i] = false;
+}
 
-		if (column->from < 0)
-		{
-			row->tts_values[i] = (Datum) 0;
-			row->tts_isnull[i] = true;
-			continue;
-		}
-		row->tts_isnull[i] = pane->tts_isnull[from];
-		row->tts_values[i] = pane->tts_values[from];
-		if (column->internal && !row->tts_isnull[i])
-			row->tts_values[i] = tm_partial_state_wrap(column->state, row->tts_values[i]);
+static void
+set_state(StateSet *set, const ExpandColumn *column, int i, Datum value, bool isnull)
+{
+	set->owned[i] = !isnull && !column->typbyval;
+	set->values[i] = set->owned[i] ? datumCopy(value, false, column->typlen) : value;
+	set->isnull[i] = isnull;
+}
+
+/* Stored states, which need not stay. */
+static void
+set_states_from(const DeltaExpand *expand, StateSet *set, const Datum *values, const bool *isnull)
+{
+	for (int i = 0; i < expand->nstates; i++)
+		set_state(set, &expand->columns[expand->nkeys + i], i, values[i], isnull[i]);
+}
+
+static void
+combine_state(StateSet *set, const ExpandColumn *column, int i, Datum value, bool isnull)
+{
+	bool		result_isnull;
+	Datum		result = tm_partial_state_combine(column->state, set->values[i], set->isnull[i],
+												  value, isnull, &result_isnull);
+
+	if (column->typbyval)
+	{
+		set->values[i] = result;
+		set->isnull[i] = result_isnull;
+	}
+	else if (!result_isnull && !isnull && result == value)
+		set_state(set, column, i, value, false);	/* there was none */
+	else if (result_isnull || result != set->values[i])
+	{
+		drop_state(set, i);
+		set->values[i] = result;
+		set->isnull[i] = result_isnull;
+		set->owned[i] = !result_isnull;
 	}
 }
 
 static void
-fill_window(DeltaExpand *expand, const TimeWindow *window, TupleTableSlot *row)
+combine_states(const DeltaExpand *expand, StateSet *set, const Datum *values, const bool *isnull)
 {
-	for (int i = 0; i < expand->nkeys; i++)
-	{
-		if (expand->columns[i].from >= 0)
-			continue;
-		row->tts_isnull[i] = false;
-		row->tts_values[i] = TimestampGetDatum(expand->columns[i].from == FROM_WINDOW_START ?
-											   window->start : window->end);
-	}
+	for (int i = 0; i < expand->nstates; i++)
+		combine_state(set, &expand->columns[expand->nkeys + i], i, values[i], isnull[i]);
 }
 
 static void
-put_row(Tuplesortstate *sort, TupleTableSlot *row)
+drop_states(const DeltaExpand *expand, StateSet *set)
 {
-	ExecStoreVirtualTuple(row);
-	tuplesort_puttupleslot(sort, row);
-	ExecClearTuple(row);		/* the values stay in the slot's arrays */
+	for (int i = 0; i < expand->nstates; i++)
+		drop_state(set, i);
 }
 
-/* Put a group of a pane into each of its windows that it is on time for. */
-static void
-expand_pane(DeltaExpand *expand, TupleTableSlot *pane, bool has_late_until, Tuplesortstate *sort,
-			TupleTableSlot *row)
-{
-	Timestamp	late_until = DT_NOBEGIN;
-
-	if (has_late_until && !pane->tts_isnull[1])
-		late_until = DatumGetTimestamp(pane->tts_values[1]);
-	fill_common(expand, pane, has_late_until ? 2 : 1, row);
-	if (pane->tts_isnull[0])
-	{
-		/* the time is NULL: so is the window */
-		put_row(sort, row);
-		return;
-	}
-	list_windows(expand, DatumGetTimestamp(pane->tts_values[0]));
-	for (int i = 0; i < expand->nwindows; i++)
-	{
-		if (expand->windows[i].end <= late_until)
-			continue;
-		fill_window(expand, &expand->windows[i], row);
-		put_row(sort, row);
-	}
-}
-
-static void
-expand_panes(DeltaExpand *expand, Tuplestorestate *delta, TupleDesc tupdesc, bool has_late_until,
-			 Tuplesortstate *sort)
-{
-	TupleTableSlot *pane = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
-	TupleTableSlot *row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsVirtual);
-	MemoryContext before = MemoryContextSwitchTo(expand->cxt);
-
-	while (tuplestore_gettupleslot(delta, true, false, pane))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(pane);
-		MemoryContextReset(expand->cxt);
-		expand_pane(expand, pane, has_late_until, sort, row);
-	}
-	MemoryContextSwitchTo(before);
-	ExecDropSingleTupleTableSlot(pane);
-	ExecDropSingleTupleTableSlot(row);
-}
-
-/* ---- windows of several panes into one group ---- */
+/* ---- steps 1 and 2: panes into windows ---- */
 
 static bool
-is_same_group(ExpandGroup *group, TupleTableSlot *row)
+has_same_values(TupleTableSlot *a, TupleTableSlot *b, SortSupport keys, int nkeys)
 {
-	for (int i = 0; i < group->expand->nkeys; i++)
-		if (ApplySortComparator(group->slot->tts_values[i], group->slot->tts_isnull[i],
-								row->tts_values[i], row->tts_isnull[i], &group->keys[i]) != 0)
+	for (int i = 0; i < nkeys; i++)
+	{
+		int			att = keys[i].ssup_attno - 1;
+
+		if (ApplySortComparator(a->tts_values[att], a->tts_isnull[att], b->tts_values[att],
+								b->tts_isnull[att], &keys[i]) != 0)
 			return false;
+	}
 	return true;
 }
 
-static void
-begin_group(ExpandGroup *group, TupleTableSlot *row)
-{
-	int			natts = group->expand->desc->natts;
-
-	ExecCopySlot(group->slot, row);
-	slot_getallattrs(group->slot);
-	memcpy(group->values, group->slot->tts_values, sizeof(Datum) * natts);
-	memcpy(group->isnull, group->slot->tts_isnull, sizeof(bool) * natts);
-	memset(group->owned, false, sizeof(bool) * natts);
-	group->combined = false;
-	MemoryContextReset(group->expand->cxt);
-}
-
-static void
-combine_state(ExpandGroup *group, int i, Datum other, bool other_isnull)
-{
-	const ExpandColumn *column = &group->expand->columns[i];
-	Datum		before = group->values[i];
-	bool		isnull;
-	Datum		result = tm_partial_state_combine(column->state, before, group->isnull[i], other,
-												  other_isnull, &isnull);
-
-	if (!column->typbyval)
-	{
-		if (!isnull && !other_isnull && result == other)
-			result = datumCopy(other, false, column->typlen);	/* does not stay */
-		if (group->owned[i] && (isnull || result != before))
-			pfree(DatumGetPointer(before));
-		group->owned[i] = !isnull && (group->owned[i] || result != before);
-	}
-	group->values[i] = result;
-	group->isnull[i] = isnull;
-}
-
-static void
-combine_row(ExpandGroup *group, TupleTableSlot *row)
-{
-	MemoryContext before = MemoryContextSwitchTo(group->expand->cxt);
-
-	for (int i = group->expand->nkeys; i < group->expand->desc->natts; i++)
-		combine_state(group, i, row->tts_values[i], row->tts_isnull[i]);
-	group->combined = true;
-	MemoryContextSwitchTo(before);
-}
-
-static void
-end_group(ExpandGroup *group)
-{
-	if (TTS_EMPTY(group->slot))
-		return;
-	if (group->combined)
-		tuplestore_putvalues(group->result, group->expand->desc, group->values, group->isnull);
-	else
-		tuplestore_puttupleslot(group->result, group->slot);
-}
-
 static SortSupport
-prepare_keys(const DeltaExpand *expand)
+prepare_keys(int nkeys, const AttrNumber *columns, const Oid *operators, const Oid *collations)
 {
-	SortSupport keys = palloc0(sizeof(SortSupportData) * expand->nkeys);
+	SortSupport keys = palloc0(sizeof(SortSupportData) * Max(nkeys, 1));
 
-	for (int i = 0; i < expand->nkeys; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		keys[i].ssup_cxt = CurrentMemoryContext;
-		keys[i].ssup_collation = expand->collations[i];
-		keys[i].ssup_attno = i + 1;
-		PrepareSortSupportFromOrderingOp(expand->sort_operators[i], &keys[i]);
+		keys[i].ssup_collation = collations[i];
+		keys[i].ssup_attno = columns[i];
+		PrepareSortSupportFromOrderingOp(operators[i], &keys[i]);
 	}
 	return keys;
 }
 
+/* How panes are sorted: by the other keys, then by time. */
 static void
-combine_windows(DeltaExpand *expand, Tuplesortstate *sort, Tuplestorestate *result)
+order_panes(PaneWalk *walk, TupleDesc tupdesc)
 {
-	int			natts = expand->desc->natts;
-	TupleTableSlot *row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
-	ExpandGroup group = {
-		.expand = expand,.result = result,.keys = prepare_keys(expand),
-		.slot = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple),
-		.values = palloc(sizeof(Datum) * natts),.isnull = palloc(sizeof(bool) * natts),
-		.owned = palloc(sizeof(bool) * natts)
-	};
+	const DeltaExpand *expand = walk->expand;
+	int			n = 0;
 
-	while (tuplesort_gettupleslot(sort, true, false, row, NULL))
+	walk->sort_columns = palloc(sizeof(AttrNumber) * (expand->nother_keys + 1));
+	walk->sort_operators = palloc(sizeof(Oid) * (expand->nother_keys + 1));
+	walk->collations = palloc(sizeof(Oid) * (expand->nother_keys + 1));
+	for (int i = 0; i < expand->nkeys; i++)
+	{
+		if (expand->columns[i].from < 0)
+			continue;
+		walk->sort_columns[n] = walk->first + expand->columns[i].from + 1;
+		walk->sort_operators[n] = expand->sort_operators[i];
+		walk->collations[n++] = expand->collations[i];
+	}
+	walk->sort_columns[n] = 1;
+	walk->collations[n] = InvalidOid;
+	get_sort_group_operators(TupleDescAttr(tupdesc, 0)->atttypid, true, false, false,
+							 &walk->sort_operators[n], NULL, NULL, NULL);
+}
+
+static void
+sort_panes(PaneWalk *walk, Tuplestorestate *delta, TupleDesc tupdesc)
+{
+	int			n = walk->expand->nother_keys + 1;
+	bool	   *nulls_first = palloc0(sizeof(bool) * n);
+	TupleTableSlot *pane = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+
+	walk->panes = tuplesort_begin_heap(tupdesc, n, walk->sort_columns, walk->sort_operators,
+									   walk->collations, nulls_first, work_mem, NULL,
+									   TUPLESORT_NONE);
+	while (tuplestore_gettupleslot(delta, true, false, pane))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_puttupleslot(walk->panes, pane);
+	}
+	tuplesort_performsort(walk->panes);
+	ExecDropSingleTupleTableSlot(pane);
+}
+
+/* A row of the result, with the keys of held; window NULL: all NULL. */
+static void
+put_window(PaneWalk *walk, const TimeWindow *window, const Datum *values, const bool *isnull)
+{
+	const DeltaExpand *expand = walk->expand;
+	TupleTableSlot *row = walk->row;
+
+	ExecClearTuple(row);
+	for (int i = 0; i < expand->nkeys; i++)
+	{
+		int			from = expand->columns[i].from;
+
+		row->tts_isnull[i] = from >= 0 ? walk->held->tts_isnull[walk->first + from] : window == NULL;
+		if (from >= 0)
+			row->tts_values[i] = walk->held->tts_values[walk->first + from];
+		else if (window != NULL)
+			row->tts_values[i] = TimestampGetDatum(from == FROM_WINDOW_START ? window->start :
+												   window->end);
+	}
+	memcpy(row->tts_values + expand->nkeys, values, sizeof(Datum) * expand->nstates);
+	memcpy(row->tts_isnull + expand->nkeys, isnull, sizeof(bool) * expand->nstates);
+	ExecStoreVirtualTuple(row);
+	tuplesort_puttupleslot(walk->windows, row);
+}
+
+/* The open windows that end up to a time are complete. */
+static void
+close_windows(PaneWalk *walk, Timestamp until)
+{
+	int			n = 0;
+
+	while (n < walk->nopen && walk->open[n].window.end <= until)
+	{
+		OpenWindow *open = &walk->open[n++];
+
+		if (open->used)
+			put_window(walk, &open->window, open->states.values, open->states.isnull);
+		drop_states(walk->expand, &open->states);
+		pfree(open->states.values);
+		pfree(open->states.isnull);
+		pfree(open->states.owned);
+	}
+	walk->nopen -= n;
+	memmove(walk->open, walk->open + n, sizeof(OpenWindow) * walk->nopen);
+}
+
+/* Let the open windows be those of the pane (E1). */
+static void
+open_windows(PaneWalk *walk, Timestamp pane_start)
+{
+	DeltaExpand *expand = walk->expand;
+
+	if (expand->windows_of != pane_start)
+	{
+		expand->windows_of = DT_NOEND;	/* in case this fails */
+		expand->nwindows = tm_window_list(&expand->panes, pane_start, expand->windows);
+		expand->windows_of = pane_start;
+	}
+	close_windows(walk, pane_start);
+	for (int i = 0; i < expand->nwindows; i++)
+	{
+		OpenWindow *open = &walk->open[i];
+
+		if (i == walk->nopen)
+		{
+			open->window = expand->windows[i];
+			open->used = false;
+			make_states(expand, &open->states);
+			walk->nopen++;
+		}
+		else if (open->window.start != expand->windows[i].start ||
+				 open->window.end != expand->windows[i].end)
+			break;
+	}
+	if (walk->nopen != expand->nwindows)
+		elog(ERROR, "windows of panes do not follow each other");
+}
+
+/* The states of a pane, as they are stored. */
+static void
+get_states(const PaneWalk *walk, TupleTableSlot *pane, Datum *values, bool *isnull)
+{
+	const DeltaExpand *expand = walk->expand;
+
+	for (int i = 0; i < expand->nstates; i++)
+	{
+		const ExpandColumn *column = &expand->columns[expand->nkeys + i];
+		int			from = walk->first + column->from;
+
+		isnull[i] = pane->tts_isnull[from];
+		values[i] = pane->tts_values[from];
+		if (column->internal && !isnull[i])
+			values[i] = tm_partial_state_wrap(column->state, values[i]);
+	}
+}
+
+/* Add a pane to those of its windows that its rows are on time for. */
+static void
+add_pane(PaneWalk *walk, TupleTableSlot *pane, const Datum *values, const bool *isnull)
+{
+	bool		late = walk->late_until >= 0 && !pane->tts_isnull[walk->late_until];
+	Timestamp	until = late ? DatumGetTimestamp(pane->tts_values[walk->late_until]) : DT_NOBEGIN;
+	MemoryContext before = MemoryContextSwitchTo(walk->cxt);
+
+	open_windows(walk, DatumGetTimestamp(pane->tts_values[0]));
+	for (int i = 0; i < walk->nopen; i++)
+	{
+		OpenWindow *open = &walk->open[i];
+
+		if (late && open->window.end <= until)
+			continue;
+		if (open->used)
+			combine_states(walk->expand, &open->states, values, isnull);
+		else
+			set_states_from(walk->expand, &open->states, values, isnull);
+		open->used = true;
+	}
+	MemoryContextSwitchTo(before);
+}
+
+static void
+walk_panes(PaneWalk *walk, TupleDesc tupdesc)
+{
+	TupleTableSlot *pane = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark pane",
+												  ALLOCSET_DEFAULT_SIZES);
+	Datum	   *values = palloc(sizeof(Datum) * Max(walk->expand->nstates, 1));
+	bool	   *isnull = palloc(sizeof(bool) * Max(walk->expand->nstates, 1));
+	MemoryContext before = MemoryContextSwitchTo(row_cxt);
+
+	while (tuplesort_gettupleslot(walk->panes, true, false, pane, NULL))
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(row_cxt);
+		slot_getallattrs(pane);
+		if (TTS_EMPTY(walk->held) ||
+			!has_same_values(walk->held, pane, walk->keys, walk->expand->nother_keys))
+		{
+			close_windows(walk, DT_NOEND);
+			ExecCopySlot(walk->held, pane);
+			slot_getallattrs(walk->held);
+		}
+		get_states(walk, pane, values, isnull);
+		if (pane->tts_isnull[0])
+			put_window(walk, NULL, values, isnull); /* of rows without time */
+		else
+			add_pane(walk, pane, values, isnull);
+	}
+	close_windows(walk, DT_NOEND);
+	MemoryContextSwitchTo(before);
+	ExecDropSingleTupleTableSlot(pane);
+}
+
+static void
+make_windows(DeltaExpand *expand, Tuplestorestate *delta, TupleDesc tupdesc, bool has_late_until,
+			 Tuplesortstate *windows)
+{
+	PaneWalk	walk = {.expand = expand,.windows = windows};
+
+	walk.late_until = has_late_until ? 1 : -1;
+	walk.first = has_late_until ? 2 : 1;
+	order_panes(&walk, tupdesc);
+	sort_panes(&walk, delta, tupdesc);
+	walk.keys = prepare_keys(expand->nother_keys, walk.sort_columns, walk.sort_operators,
+							 walk.collations);
+	walk.held = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+	walk.row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsVirtual);
+	walk.open = palloc(sizeof(OpenWindow) * expand->panes.max_windows);
+	walk.cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark open windows",
+									 ALLOCSET_DEFAULT_SIZES);
+	walk_panes(&walk, tupdesc);
+	ExecDropSingleTupleTableSlot(walk.held);
+	ExecDropSingleTupleTableSlot(walk.row);
+	tuplesort_end(walk.panes);
+}
+
+/* ---- step 3: equal windows into one ---- */
+
+static void
+begin_group(WindowGroup *group, TupleTableSlot *row)
+{
+	ExecCopySlot(group->first, row);
+	slot_getallattrs(group->first);
+	group->combined = false;
+}
+
+static void
+extend_group(WindowGroup *group, TupleTableSlot *row)
+{
+	const DeltaExpand *expand = group->expand;
+	MemoryContext before = MemoryContextSwitchTo(group->cxt);
+
+	if (!group->combined)
+		set_states_from(expand, &group->states, group->first->tts_values + expand->nkeys,
+						group->first->tts_isnull + expand->nkeys);
+	group->combined = true;
+	combine_states(expand, &group->states, row->tts_values + expand->nkeys,
+				   row->tts_isnull + expand->nkeys);
+	MemoryContextSwitchTo(before);
+}
+
+static void
+end_group(WindowGroup *group)
+{
+	const DeltaExpand *expand = group->expand;
+	TupleTableSlot *first = group->first;
+
+	if (TTS_EMPTY(first))
+		return;
+	if (!group->combined)
+	{
+		tuplestore_puttupleslot(group->result, first);
+		return;
+	}
+	memcpy(first->tts_values + expand->nkeys, group->states.values,
+		   sizeof(Datum) * expand->nstates);
+	memcpy(first->tts_isnull + expand->nkeys, group->states.isnull,
+		   sizeof(bool) * expand->nstates);
+	tuplestore_putvalues(group->result, expand->desc, first->tts_values, first->tts_isnull);
+	drop_states(expand, &group->states);
+}
+
+static void
+combine_windows(DeltaExpand *expand, Tuplesortstate *windows, Tuplestorestate *result)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
+	WindowGroup group = {.expand = expand,.result = result,.cxt = CurrentMemoryContext};
+
+	group.keys = prepare_keys(expand->nkeys, expand->sort_columns, expand->sort_operators,
+							  expand->collations);
+	group.first = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
+	make_states(expand, &group.states);
+	while (tuplesort_gettupleslot(windows, true, false, row, NULL))
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(row);
-		if (!TTS_EMPTY(group.slot) && is_same_group(&group, row))
+		if (!TTS_EMPTY(group.first) &&
+			has_same_values(group.first, row, group.keys, expand->nkeys))
 		{
-			combine_row(&group, row);
+			extend_group(&group, row);
 			continue;
 		}
 		end_group(&group);
@@ -361,7 +595,7 @@ combine_windows(DeltaExpand *expand, Tuplesortstate *sort, Tuplestorestate *resu
 	}
 	end_group(&group);
 	ExecDropSingleTupleTableSlot(row);
-	ExecDropSingleTupleTableSlot(group.slot);
+	ExecDropSingleTupleTableSlot(group.first);
 }
 
 Tuplestorestate *
@@ -372,16 +606,16 @@ tm_delta_expand_run(DeltaExpand *expand, Tuplestorestate *delta, ViewRows rows,
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark windows",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(cxt);
-	Tuplesortstate *sort;
+	Tuplesortstate *windows;
 
-	sort = tuplesort_begin_heap(expand->desc, expand->nkeys, expand->sort_columns,
-								expand->sort_operators, expand->collations,
-								expand->nulls_first, work_mem, NULL, TUPLESORT_NONE);
-	expand_panes(expand, delta, *tupdesc, rows == VIEW_ROWS_ON_TIME, sort);
+	windows = tuplesort_begin_heap(expand->desc, expand->nkeys, expand->sort_columns,
+								   expand->sort_operators, expand->collations,
+								   expand->nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	make_windows(expand, delta, *tupdesc, rows == VIEW_ROWS_ON_TIME, windows);
 	tuplestore_end(delta);
-	tuplesort_performsort(sort);
-	combine_windows(expand, sort, result);
-	tuplesort_end(sort);
+	tuplesort_performsort(windows);
+	combine_windows(expand, windows, result);
+	tuplesort_end(windows);
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(cxt);
 	*tupdesc = expand->desc;

@@ -91,8 +91,8 @@ typedef struct ViewKey
 	 * index.
 	 */
 	int			end_of;			/* -1 = an ordinary, stored key */
-	List	   *window_args;	/* for end_of >= 0: of tumble_end() or hop_end(),
-								 * after the first */
+	List	   *window_args;	/* for end_of >= 0: of tumble_end() or
+								 * hop_end(), after the first */
 	AttrNumber	attno;			/* column of the state table, 0 if derived */
 } ViewKey;
 

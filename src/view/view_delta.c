@@ -275,7 +275,7 @@ tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 		restrict_rows(spec, level, rows, over_source);
 	if (spec->no_keys)
 		tm_view_add_output(query, (Expr *) makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true),
-				   'g', 0);
+						   'g', 0);
 	for (int i = 0; i < spec->nkeys; i++)
 	{
 		const ViewKey *key = &spec->keys[i];
@@ -332,7 +332,7 @@ tm_view_late_query(const ViewSpec *spec)
 	tm_view_add_output(query, (Expr *) make_batch_var(spec, query, BATCH_ROW), 'r', 0);
 	for (AttrNumber attno = 1; attno <= 2; attno++)
 		tm_view_add_output(query, session ? (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid) :
-				   (Expr *) make_window_var(spec, attno), 'w', 0);
+						   (Expr *) make_window_var(spec, attno), 'w', 0);
 	add_distinct(query);
 	return query;
 }

@@ -82,6 +82,12 @@ SELECT refused($$ ALTER FOREIGN TABLE s ALTER n OPTIONS (DROP time_unit) $$);
 SELECT refused($$ ALTER FOREIGN TABLE s RENAME COLUMN id TO ident $$);
 SELECT refused($$ ALTER FOREIGN TABLE s DROP COLUMN id $$);
 SELECT refused($$ ALTER FOREIGN TABLE s ALTER id TYPE bigint $$);
+-- so is what would judge messages anew that the view has taken in, of columns that it does not read too
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER id SET NOT NULL $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER id DROP NOT NULL $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER n SET NOT NULL $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER n TYPE timestamp(0) $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ADD COLUMN must int NOT NULL $$);
 -- an explicit field first, then it may be renamed
 ALTER FOREIGN TABLE s ALTER id OPTIONS (ADD field 'id');
 ALTER FOREIGN TABLE s RENAME COLUMN id TO ident;

@@ -53,6 +53,7 @@
 #include "base/fault.h"
 #include "ingest/ingest_internal.h"
 #include "maintain/maintain.h"
+#include "view/view.h"
 
 /* max_error_ratio is judged from this many messages on. */
 #define ERROR_RATIO_MIN 100
@@ -62,6 +63,8 @@ typedef struct BatchRun
 {
 	IngestBatch *batch;
 	MetaIngest *ingest;
+	const char *name;			/* of the stream: an abort, which may log, can
+								 * look nothing up */
 	List	   *stream_views;	/* live views over the stream */
 	List	   *table_views;	/* live views over the table */
 	IngestContext *ctx;
@@ -105,8 +108,8 @@ tm_ingest_lock(Oid stream, LOCKMODE mode)
 	}
 }
 
-static List *
-live_views(Oid source)
+List *
+tm_ingest_live_views(Oid source)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -273,7 +276,7 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 	const KafkaMessage *msg = &run->batch->messages[i];
 	StreamRows *rows = run->rows;
 	StreamWatermark wm = {run->ctx->options->watermark_delay,
-		run->ctx->options->watermark_max_future, partition->max_event_time};
+	run->ctx->options->watermark_max_future, partition->max_event_time};
 	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
 	TimestampTz watermark = tm_stream_watermark_get(&wm);
 	TimestampTz event_time;
@@ -400,12 +403,8 @@ store_batch(BatchRun *run)
 
 /* ---- views ---- */
 
-/*
- * One view in a subtransaction of its own: when its expressions fail, it alone
- * becomes failed.
- */
-static void
-apply_view_guarded(MetaView *view, const StreamRows *rows)
+void
+tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg), void *arg)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -415,7 +414,7 @@ apply_view_guarded(MetaView *view, const StreamRows *rows)
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		tm_maintain_apply(view, rows);
+		step(view, arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -436,20 +435,41 @@ apply_view_guarded(MetaView *view, const StreamRows *rows)
 }
 
 static void
-apply_views(BatchRun *run, List *views, const StreamRows *rows)
+apply_view(MetaView *view, void *rows)
 {
-	ListCell   *lc;
+	tm_maintain_apply(view, rows);
+}
 
+void
+tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows)
+{
+	tm_ingest_view_guarded(view, apply_view, rows);
+}
+
+/*
+ * A view that closes windows is locked even when it gets no rows: its lock is
+ * taken again after this batch's other views.
+ */
+static void
+lock_closing_view(const MetaView *view)
+{
+	ContinuousOptions options;
+
+	tm_view_read_options(view->options, &options);
+	if (VIEW_CLOSES(&options))
+		tm_maintain_lock(view->state_table);
+}
+
+static void
+apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
+{
+	CHECK_FOR_INTERRUPTS();
 	if (rows == NULL || rows->nrows == 0)
-		return;
-	foreach(lc, views)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (run->batch->careful)
-			apply_view_guarded(lfirst(lc), rows);
-		else
-			tm_maintain_apply(lfirst(lc), rows);
-	}
+		lock_closing_view(view);
+	else if (run->batch->careful)
+		tm_ingest_view_guarded(view, apply_view, rows);
+	else
+		apply_view(view, rows);
 }
 
 /* Views of both kinds in one order: that of their state tables. */
@@ -466,12 +486,12 @@ maintain_batch(BatchRun *run)
 
 		if (take_a)
 		{
-			apply_views(run, list_make1(lfirst(a)), run->rows);
+			apply_rows(run, lfirst(a), run->rows);
 			a = lnext(run->stream_views, a);
 		}
 		else
 		{
-			apply_views(run, list_make1(lfirst(b)), run->stored);
+			apply_rows(run, lfirst(b), run->stored);
 			b = lnext(run->table_views, b);
 		}
 	}
@@ -553,11 +573,11 @@ batch_error_context(void *arg)
 
 	if (run->current >= 0 && run->current < run->batch->nmessages)
 		errcontext("stream \"%s\", partition %d, offset %lld",
-				   get_rel_name(run->ingest->stream),
+				   run->name,
 				   run->batch->messages[run->current].partition,
 				   (long long) run->batch->messages[run->current].offset);
 	else
-		errcontext("ingest of stream \"%s\"", get_rel_name(run->ingest->stream));
+		errcontext("ingest of stream \"%s\"", run->name);
 }
 
 /* Constraint triggers must fire inside the batch, not at its commit. */
@@ -607,6 +627,8 @@ run_steps(BatchRun *run)
 													   run->npartitions, run->partitions,
 													   run->ingest_time);
 	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
+	batch->more = tm_ingest_close_views(list_concat_copy(run->stream_views, run->table_views),
+										run->stream_watermark, batch->careful);
 	TM_FAULT("saved");
 	if (run->rows->nrows > 0)
 		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
@@ -631,11 +653,12 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 		return INGEST_CHANGED;
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark batch", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(cxt);
+	run.name = get_rel_name(stream);
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
-	run.stream_views = live_views(stream);
-	run.table_views = live_views(run.ingest->into_table);
+	run.stream_views = tm_ingest_live_views(stream);
+	run.table_views = tm_ingest_live_views(run.ingest->into_table);
 	run.ctx = tm_ingest_context_get(run.ingest, run.stream_views, run.table_views);
 	run.ingest_time = tm_ingest_now(run.ctx->options);
 	rel = table_open(stream, NoLock);

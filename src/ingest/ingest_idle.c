@@ -182,7 +182,7 @@ is_silent(const MetaIngest *ingest, const StreamOptions *options, const MetaPart
 		  TimestampTz now)
 {
 	TimestampTz since = TIMESTAMP_IS_NOBEGIN(p->last_message_at) ? ingest->since :
-		p->last_message_at;
+	p->last_message_at;
 
 	return now - since >= options->watermark_idle_timeout;
 }

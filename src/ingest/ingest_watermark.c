@@ -137,6 +137,18 @@ tm_ingest_stream_watermark(const MetaIngest *ingest, const StreamOptions *option
 	return result;
 }
 
+TimestampTz
+tm_ingest_stored_watermark(Oid stream)
+{
+	int			n;
+	MetaPartition *partitions = tm_meta_partition_list(stream, &n);
+	TimestampTz result = DT_NOBEGIN;
+
+	for (int i = 0; i < n; i++)
+		result = Max(result, partitions[i].stream_watermark);
+	return result;
+}
+
 static bool
 closes_windows(Oid source)
 {

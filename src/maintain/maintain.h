@@ -38,15 +38,19 @@ extern void tm_maintain_apply_source(const MetaView *view);
  */
 extern bool tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit);
 
-/* Tell whoever listens what this transaction has changed in the view. */
-extern void tm_maintain_notify(const MetaView *view);
+/*
+ * Tell whoever listens what this transaction has changed in the view since it
+ * was last told; watermark: of the source.  Nothing, for a view without
+ * tidemark.notify.
+ */
+extern void tm_maintain_notify(const MetaView *view, TimestampTz watermark);
 
 /* ---- late rows that are kept (late_admit.c) ---- */
 
 /* Take them into the view as a revision; returns how many.  Takes the lock. */
 extern int64 tm_maintain_admit(const MetaView *view);
 
-/* Remove all state; before a rebuild. */
+/* Remove all state, closed windows and late rows; before a rebuild. */
 extern void tm_maintain_clear(const MetaView *view);
 
 /* Attributes of its source that the view reads, as Bitmapset of Vars. */

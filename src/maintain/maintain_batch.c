@@ -53,22 +53,6 @@
 #include "maintain/maintain_internal.h"
 #include "window/window.h"
 
-/* Everything kept about one view. */
-typedef struct MaintainView
-{
-	Oid			state_table;	/* hash key */
-	bool		valid;
-	Oid			query_view;
-	Oid			source;
-	List	   *other_tables;
-	MemoryContext cxt;
-	ViewSpec   *spec;
-	PartialPlan *plan;			/* over the batch */
-	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
-	PartialPlan *late_plan;		/* the rows that are, or NULL */
-	DeltaMerge *merge;
-} MaintainView;
-
 static HTAB *views = NULL;
 
 /* ---- the cache ---- */
@@ -146,6 +130,8 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->plan = NULL;
 	entry->on_time_plan = entry->late_plan = NULL;
 	entry->merge = NULL;
+	entry->close = NULL;
+	entry->emit = entry->revise = entry->show = NULL;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
 	entry->query_view = view->query_view;
@@ -160,8 +146,8 @@ load_view(MaintainView *entry, const MetaView *view)
 	MemoryContextSwitchTo(before);
 }
 
-static MaintainView *
-get_view(const MetaView *view)
+MaintainView *
+tm_maintain_get(const MetaView *view)
 {
 	MaintainView *entry;
 	bool		found;
@@ -178,8 +164,8 @@ get_view(const MetaView *view)
  * Valid and locked, or loaded again.  Planning takes the locks that lock() would
  * take, so what was planned in this transaction needs no second look.
  */
-static void
-prepare_view(MaintainView *entry, const MetaView *view)
+void
+tm_maintain_prepare(MaintainView *entry, const MetaView *view)
 {
 	AcceptInvalidationMessages();
 	if (entry->valid && entry->merge != NULL && entry->plan != NULL &&
@@ -248,14 +234,20 @@ run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tup
 
 /* The caller holds the view's lock. */
 static void
-merge_delta(MaintainView *entry, Tuplestorestate *delta, TupleDesc tupdesc)
+merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc)
 {
+	const ContinuousOptions *options = &entry->spec->options;
+	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
+	RowList		changed = {0};
+
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) tm_delta_merge_run(entry->merge, delta, tupdesc);
+	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify ? &changed : NULL);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
+	if (changed.n > 0)
+		tm_notify_changed(view, &changed);
 }
 
 static void
@@ -288,7 +280,7 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 			delta = run_delta(entry, batch, late, &tupdesc);
 		}
 	}
-	merge_delta(entry, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc);
 	tuplestore_end(delta);
 	if (late)
 	{
@@ -301,12 +293,12 @@ void
 tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 {
 	int64		started = tm_clock_monotonic_us();
-	MaintainView *entry = get_view(view);
+	MaintainView *entry = tm_maintain_get(view);
 	BatchRows	batch = {.rows = rows,.horizon = DT_NOBEGIN};
 	ViewIdentity identity;
 
 	tm_view_enter(view, &identity);
-	prepare_view(entry, view);
+	tm_maintain_prepare(entry, view);
 	apply_rows(entry, view, &batch);
 	tm_view_leave(&identity);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
@@ -315,7 +307,7 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 void
 tm_maintain_apply_source(const MetaView *view)
 {
-	MaintainView *entry = get_view(view);
+	MaintainView *entry = tm_maintain_get(view);
 	ViewIdentity identity;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark history",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -325,16 +317,25 @@ tm_maintain_apply_source(const MetaView *view)
 	TupleDesc	tupdesc;
 
 	tm_view_enter(view, &identity);
-	prepare_view(entry, view);
+	tm_maintain_prepare(entry, view);
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
 	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
 	TM_FAULT("merge");
 	tm_maintain_lock(view->state_table);
-	merge_delta(entry, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
 	tm_view_leave(&identity);
+}
+
+static void
+add_relation(TruncateStmt *stmt, Oid table)
+{
+	if (OidIsValid(table))
+		stmt->relations = lappend(stmt->relations,
+								  makeRangeVar(get_namespace_name(get_rel_namespace(table)),
+											   get_rel_name(table), -1));
 }
 
 void
@@ -345,11 +346,13 @@ tm_maintain_clear(const MetaView *view)
 
 	tm_maintain_lock(view->state_table);
 	tm_meta_enter_as(tm_view_get_owner(view), &identity);
-	stmt->relations = list_make1(makeRangeVar(get_namespace_name(get_rel_namespace(view->state_table)),
-											  get_rel_name(view->state_table), -1));
+	add_relation(stmt, view->state_table);
+	add_relation(stmt, view->final_table);
+	add_relation(stmt, view->late_table);
 	stmt->behavior = DROP_RESTRICT;
 	ExecuteTruncate(stmt);
 	tm_meta_leave(&identity);
+	tm_meta_progress_reset(view->state_table);
 	CommandCounterIncrement();
 }
 
@@ -383,7 +386,7 @@ is_interruption(int sqlerrcode)
 Bitmapset *
 tm_maintain_needed(const MetaView *view)
 {
-	MaintainView *entry = get_view(view);
+	MaintainView *entry = tm_maintain_get(view);
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	Bitmapset  *volatile result = NULL;
@@ -395,7 +398,7 @@ tm_maintain_needed(const MetaView *view)
 		ViewIdentity identity;
 
 		tm_view_enter(view, &identity);
-		prepare_view(entry, view);
+		tm_maintain_prepare(entry, view);
 		tm_view_leave(&identity);
 		result = entry->spec->options.late_table ? all_columns(view->source) :
 			entry->spec->needed;

@@ -5,7 +5,11 @@
 #ifndef TM_MAINTAIN_INTERNAL_H
 #define TM_MAINTAIN_INTERNAL_H
 
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/genam.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "utils/tuplestore.h"
 
 #include "maintain/maintain.h"
@@ -93,14 +97,143 @@ extern Datum tm_partial_state_combine(PartialState *state, Datum a, bool a_isnul
 extern Datum tm_partial_state_final(PartialState *state, Datum value, bool value_isnull,
 									bool *isnull);
 
+/* ---- row_statement.c: SQL over chosen rows of a table ---- */
+
+typedef struct RowList
+{
+	ItemPointerData *tids;
+	int			n;
+	int			max;
+} RowList;
+
+/* Append; memory is of the current context at the first call. */
+extern void tm_row_list_add(RowList *list, ItemPointer tid);
+
+typedef struct RowStatement RowStatement;
+
+/*
+ * A statement of view_final.c, whose first parameter are the rows; parsed under
+ * the settings in force.  Lives in cxt.
+ */
+extern RowStatement *tm_row_statement_create(const char *sql, MemoryContext cxt);
+
+/*
+ * Run it; at is its second parameter.  Returns how many rows it has returned
+ * or written; result, when not NULL, gets those it returns.
+ */
+extern uint64 tm_row_statement_run(RowStatement *statement, const RowList *rows, TimestampTz at,
+								   Tuplestorestate *result, TupleDesc *tupdesc);
+
 /* ---- delta_merge.c ---- */
 
-typedef struct DeltaMerge DeltaMerge;
+typedef struct DeltaMerge
+{
+	Oid			state_table;
+	int			nkeys;			/* stored keys; states follow them */
+	int			nunique;		/* the first of them, that the index is over */
+	bool		session;		/* the last two are session_start, session_end */
+	int			nstates;
+	PartialState **states;		/* per state column */
+	bool	   *internal;
+	MemoryContext group_cxt;
+} DeltaMerge;
 
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
-/* Merge the groups of a delta into the state table; returns their number. */
-extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+/*
+ * Merge the groups of a delta into the state table; returns their number.
+ * changed, when not NULL, gets the rows that were inserted or updated.
+ */
+extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								RowList *changed);
+
+/* ---- maintain_batch.c: what a process keeps about a view ---- */
+
+typedef struct MaintainView
+{
+	Oid			state_table;	/* hash key */
+	bool		valid;
+	Oid			query_view;
+	Oid			source;
+	List	   *other_tables;
+	MemoryContext cxt;			/* of all that follows */
+	ViewSpec   *spec;
+	PartialPlan *plan;			/* over the batch */
+	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
+	PartialPlan *late_plan;		/* the rows that are, or NULL */
+	DeltaMerge *merge;
+	/* made when first needed */
+	struct WindowClose *close;
+	RowStatement *emit;
+	RowStatement *revise;
+	RowStatement *show;
+} MaintainView;
+
+/* The entry of a view; prepared: its spec and its merge are those of now. */
+extern MaintainView *tm_maintain_get(const MetaView *view);
+
+/*
+ * Make it so, and lock what the view reads.  As the view's owner and under its
+ * settings.
+ */
+extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
+
+/* ---- emit_final.c: finished rows ---- */
+
+/*
+ * Insert the chosen groups into the table of closed windows, as the view's
+ * owner; the caller holds the view's lock.
+ */
+extern void tm_emit_final(MaintainView *entry, const MetaView *view, const RowList *rows);
+
+/*
+ * The same for groups of closed windows that have changed since: one more row
+ * each, with the next revision.
+ */
+extern void tm_emit_revisions(MaintainView *entry, const MetaView *view, const RowList *rows);
+
+/* ---- notify.c ---- */
+
+/* Groups of a view with tidemark.notify have changed: rows of its state table. */
+extern void tm_notify_changed(const MetaView *view, const RowList *rows);
+
+/* Rows in the form of the user's output columns were emitted. */
+extern void tm_notify_closed(const MetaView *view, Tuplestorestate *rows, TupleDesc tupdesc,
+							 uint64 n);
+
+/* What one run has open: the state table and its unique index. */
+typedef struct MergeRun
+{
+	DeltaMerge *merge;
+	Relation	rel;
+	Relation	index;
+	EState	   *estate;
+	ResultRelInfo *info;
+	IndexScanDesc scan;
+	ScanKey		keys;			/* for equality, one per unique key */
+	TupleTableSlot *found;		/* the stored row */
+	TupleTableSlot *made;		/* the row to write */
+	CommandId	cid;
+} MergeRun;
+
+/* The rows of the table are those of the active snapshot. */
+extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge);
+extern void tm_merge_run_end(MergeRun *run);
+
+/* State i of a delta row as it is stored. */
+extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i);
+
+/* Write run->made: as a new row, or over the one at tid. */
+extern void tm_merge_run_insert(MergeRun *run);
+extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
+
+/* ---- session_merge.c ---- */
+
+/*
+ * The same as tm_delta_merge_run() for partial sessions, that come in the order
+ * of key and start.
+ */
+extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
 
 #endif							/* TM_MAINTAIN_INTERNAL_H */

@@ -198,6 +198,18 @@ extern MetaView *tm_meta_view_find_seen(Oid state_table);
 
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
+
+/*
+ * A view whose query reads a relation, or this column of it (0 = anything), or
+ * NULL.
+ */
+extern MetaView *tm_meta_view_find_reader(Oid relid, int16 attnum);
+
+/*
+ * A visible view whose row is missing, because a dump had no data: the name of
+ * its query view, or NULL.
+ */
+extern char *tm_meta_view_find_lost(Oid view);
 extern void tm_meta_view_insert(const MetaView *view);
 extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);
@@ -246,6 +258,9 @@ extern bool tm_meta_view_is_populated(Oid state_table, Oid *view);
  * writes (states, closed windows, late rows)?
  */
 extern bool tm_meta_view_is_source(Oid relid);
+
+/* The same, counting views that were restored and belong to nobody here yet. */
+extern bool tm_meta_view_is_known_source(Oid relid);
 extern bool tm_meta_view_is_state(Oid relid);
 
 typedef struct MetaViewPartition
@@ -277,5 +292,24 @@ typedef struct MetaRange
  */
 extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
+
+/* ---- raw rows that a view has but its table has not (meta_removed.c) ---- */
+
+/*
+ * A range of time of the column that the table is partitioned by, to excluded;
+ * from DT_NOBEGIN to DT_NOEND: not known, any rows.
+ */
+typedef struct MetaRemoved
+{
+	TimestampTz from;
+	TimestampTz to;
+} MetaRemoved;
+
+/* Ranges that touch become one. */
+extern void tm_meta_removed_insert(Oid state_table, const MetaRemoved *range);
+
+/* Ordered; seen: as the active snapshot sees them. */
+extern MetaRemoved *tm_meta_removed_list(Oid state_table, bool seen, int *count);
+extern void tm_meta_removed_delete(Oid state_table);
 
 #endif							/* TM_META_H */

@@ -121,6 +121,15 @@ COMMENT ON TABLE tidemark_state.verdict IS
     'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
 window_start: of the window, or of the row''s event time for a view over sessions';
 
+CREATE TABLE tidemark_state.removed_range (
+    state_table regclass NOT NULL,
+    from_time   timestamptz NOT NULL,
+    to_time     timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (state_table, from_time)
+);
+COMMENT ON TABLE tidemark_state.removed_range IS 'raw rows that were removed from the table of a continuous view after it had taken them in: from_time up to, not including, to_time of the column that the table is partitioned by (without time zone: as if in UTC); -infinity to infinity: any rows';
+
 GRANT SELECT ON ALL TABLES IN SCHEMA tidemark_state TO PUBLIC;
 
 -- The words of an error may quote message content, so they are not for PUBLIC
@@ -141,6 +150,7 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.verdict', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.removed_range', '');
 
 CREATE SEQUENCE tidemark_state.object_number AS integer;
 COMMENT ON SEQUENCE tidemark_state.object_number IS 'numbers in the names of the objects in schema tidemark_state';

@@ -47,6 +47,11 @@ CREATE FUNCTION tidemark_state.relation_bytes(relation pg_catalog.oid) RETURNS p
 COMMENT ON FUNCTION tidemark_state.relation_bytes(pg_catalog.oid) IS
     'size of a relation with indexes and TOAST; NULL, without waiting, while it is locked';
 
+CREATE FUNCTION tidemark_state.relation_rows(relation pg_catalog.oid) RETURNS pg_catalog.int8
+    LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_relation_rows';
+COMMENT ON FUNCTION tidemark_state.relation_rows(pg_catalog.oid) IS
+    'number of rows as the planner estimates it, also before the first ANALYZE; NULL, without waiting, while it is locked';
+
 CREATE FUNCTION tidemark_state.worker_wait(pid pg_catalog.int4) RETURNS pg_catalog.text
     LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_worker_wait_text';
 COMMENT ON FUNCTION tidemark_state.worker_wait(pg_catalog.int4) IS
@@ -178,6 +183,7 @@ WHERE i.state = 'running'
       AND NOT tidemark_state.is_manual(i.stream)
       AND NOT pg_catalog.pg_is_in_recovery()
       AND (d.disabled OR w.sqlstate IS NOT NULL OR w.state = 'backoff'
+           OR (w.state IS DISTINCT FROM 'running' AND m.sqlstate IS NOT NULL)
            OR (w.state IS DISTINCT FROM 'running'
                AND greatest(coalesce(w.state_since, i.since), pg_catalog.pg_postmaster_start_time())
                    < pg_catalog.statement_timestamp() - interval '10 s'))
@@ -193,6 +199,10 @@ SELECT i.stream, i.into_table,
             ELSE (SELECT e.reason FROM tidemark_state.failure e WHERE e.relation = i.stream) END AS reason,
        CASE WHEN r.restored THEN
                 pg_catalog.format('Use SELECT tidemark.resume(%L) to continue at the restored offsets.', i.stream::text)
+                || CASE WHEN i.state <> 'running' THEN
+                       pg_catalog.format(' Before, it was %s%s.', i.state,
+                                         (SELECT ': ' || e.reason FROM tidemark_state.failure e WHERE e.relation = i.stream))
+                   ELSE '' END
             WHEN t.stream IS NOT NULL THEN t.hint
             ELSE (SELECT e.hint FROM tidemark_state.failure e WHERE e.relation = i.stream) END AS hint,
        CASE WHEN r.restored THEN NULL WHEN t.stream IS NOT NULL THEN t.sqlstate ELSE i.sqlstate END AS sqlstate,
@@ -208,8 +218,7 @@ SELECT i.stream, i.into_table,
        i.absent_fields, i.topic, i.start_at,
        coalesce(p.future_rows, 0) AS future_rows
 FROM tidemark_state.ingest i
-     CROSS JOIN LATERAL (SELECT i.state = 'running' AND
-                                NOT tidemark_state.is_ours(i.system_identifier, i.database) AS restored) r
+     CROSS JOIN LATERAL (SELECT NOT tidemark_state.is_ours(i.system_identifier, i.database) AS restored) r
      LEFT JOIN trouble t ON t.stream = i.stream
      LEFT JOIN tidemark_state.stream_progress p ON p.stream = i.stream
      LEFT JOIN LATERAL (SELECT pg_catalog.sum(s.rows_per_second) AS rows_per_second,
@@ -292,14 +301,15 @@ SELECT v.view, v.source,
        CASE WHEN f.follows THEN coalesce(s.horizon, p.watermark) END AS watermark,
        CASE WHEN pg_catalog.pg_stat_get_live_tuples(v.state_table) > 0
                 THEN pg_catalog.pg_stat_get_live_tuples(v.state_table)
-            ELSE greatest(st.reltuples, 0)::bigint END AS groups,
+            ELSE tidemark_state.relation_rows(v.state_table) END AS groups,
        tidemark_state.relation_bytes(v.state_table) AS state_bytes,
        coalesce(s.rows, 0) AS rows,
        0::bigint AS late,
-       pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time
+       pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time,
+       s.horizon, s.closed_until, s.pruned_until,
+       coalesce(s.closed, 0) AS closed
 FROM tidemark_state.view v
      LEFT JOIN pg_catalog.pg_class c ON c.oid = v.view
-     LEFT JOIN pg_catalog.pg_class st ON st.oid = v.state_table
      LEFT JOIN tidemark_state.view_stats s ON s.state_table = v.state_table
      LEFT JOIN tidemark_state.ingest i ON v.source IN (i.stream, i.into_table)
      LEFT JOIN tidemark_state.stream_progress p ON p.stream = i.stream
@@ -334,11 +344,15 @@ COMMENT ON COLUMN tidemark.views.progress IS 'share of its history that it has t
 COMMENT ON COLUMN tidemark.views.lag IS 'offsets between its position and the end of the log; NULL when paused or failed, or when its table is not ingested';
 COMMENT ON COLUMN tidemark.views.delay IS 'age of the last message taken in, by its Kafka timestamp; 0 when caught up; NULL during backfill, paused or failed';
 COMMENT ON COLUMN tidemark.views.watermark IS 'watermark of its stream, of a view that closes windows the one they were last closed by; NULL during backfill, paused or failed';
-COMMENT ON COLUMN tidemark.views.groups IS 'number of groups it keeps, an estimate';
+COMMENT ON COLUMN tidemark.views.groups IS 'number of groups it keeps, an estimate; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.state_bytes IS 'disk space of its groups with indexes, in bytes; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.rows IS 'rows taken in, a counter';
 COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, a counter';
 COMMENT ON COLUMN tidemark.views.maintain_time IS 'time spent on maintaining it, a counter';
+COMMENT ON COLUMN tidemark.views.horizon IS 'the watermark that its windows were last closed by; NULL when they do not close';
+COMMENT ON COLUMN tidemark.views.closed_until IS 'all windows that end up to then are closed';
+COMMENT ON COLUMN tidemark.views.pruned_until IS 'all windows that end up to then have left the view, by tidemark.retention';
+COMMENT ON COLUMN tidemark.views.closed IS 'groups of closed windows of a view with tidemark.emit = ''final'', a counter';
 
 CREATE VIEW tidemark.dead_letters WITH (security_barrier) AS
 SELECT s.stream, d.topic, d.partition, d.kafka_offset, d.kafka_timestamp, d.watermark, d.key, d.value,
@@ -403,7 +417,7 @@ COMMENT ON COLUMN tidemark.workers.maintain_time IS 'time the last batch spent o
 COMMENT ON COLUMN tidemark.workers.commit_time IS 'time the last batch spent on saving offsets and commit';
 COMMENT ON COLUMN tidemark.workers.view IS 'continuous view that a backfill fills';
 COMMENT ON COLUMN tidemark.workers.index IS 'number among the workers of the stream, from 0: it reads partitions that give this number modulo their count';
-COMMENT ON COLUMN tidemark.workers.phase IS 'what it does now: poll, decode, store, maintain, commit';
+COMMENT ON COLUMN tidemark.workers.phase IS 'what it does now: poll, decode, store, maintain, commit; the scheduler: wait, look';
 COMMENT ON COLUMN tidemark.workers.rows_per_second IS 'rows per second, moving average';
 COMMENT ON COLUMN tidemark.workers.last_commit IS 'time of its last commit of a batch';
 COMMENT ON COLUMN tidemark.workers.started_at IS 'time when the process started';

@@ -77,6 +77,12 @@ typedef struct StreamOptions
 extern bool tm_stream_is_stream(Oid relid);
 
 /*
+ * Is the transport of this stream manual?  Takes no lock, and does not mind what
+ * else is wrong with its definition.
+ */
+extern bool tm_stream_is_manual(Oid relid);
+
+/*
  * The options of a stream, palloc'd in the current context.  Throws 42809 when
  * relid is no stream.
  */
@@ -128,6 +134,17 @@ extern int	tm_stream_list_partitions(const StreamOptions *options, KafkaConsumer
 extern void tm_stream_resolve_start(const StreamOptions *options, KafkaConsumer *consumer,
 									const char *start_at, int n,
 									const StreamPartition *partitions, int64 *offsets);
+
+/*
+ * The same in two steps.  parse needs a transaction; resolve does not when the
+ * transport is Kafka.  The result is palloc'd.
+ */
+typedef struct StreamStart StreamStart;
+
+extern StreamStart *tm_stream_parse_start(const char *start_at);
+extern void tm_stream_resolve_parsed(const StreamOptions *options, KafkaConsumer *consumer,
+									 const StreamStart *spec, int n,
+									 const StreamPartition *partitions, int64 *offsets);
 
 /* 22023 if the text is no start_at at all (no broker is asked). */
 extern void tm_stream_check_start(const char *start_at);

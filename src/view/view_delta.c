@@ -247,6 +247,23 @@ stored_group_clause(const ViewSpec *spec)
 	return result;
 }
 
+/* Partial sessions come key by key, in the order of time. */
+static List *
+session_sort_clause(const ViewSpec *spec)
+{
+	List	   *result = NIL;
+
+	for (int i = 0; i < spec->nunique_keys; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, spec->query->groupClause)
+			if (((SortGroupClause *) lfirst(lc))->tleSortGroupRef == spec->keys[i].sortgroupref)
+			result = lappend(result, copyObject(lfirst(lc)));
+	}
+	return result;
+}
+
 Query *
 tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 {
@@ -270,6 +287,8 @@ tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 			add_output(query, copyObject(key->expr), 'g', key->sortgroupref);
 	}
 	query->groupClause = stored_group_clause(spec);
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		query->sortClause = session_sort_clause(spec);
 	for (int i = 0; i < spec->nstates; i++)
 		add_output(query, (Expr *) make_partial_aggref(&spec->states[i]), 'a', 0);
 	query->hasAggs = spec->nstates > 0;

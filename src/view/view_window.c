@@ -95,6 +95,16 @@ is_window_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *a
 	return true;
 }
 
+bool
+tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
+						 FuncExpr **call)
+{
+	if (!is_window_column(query, expr, rti, attno))
+		return false;
+	*call = get_window_call(rt_fetch(*rti, query->rtable));
+	return tm_view_window_kind((*call)->funcid) == VIEW_WINDOW_TUMBLE;
+}
+
 /* ---- keys ---- */
 
 /*
@@ -287,6 +297,11 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 	int			nwindows = 0;
 	bool		paned = false;
 
+	if (window->kind == VIEW_WINDOW_SESSION)
+	{
+		tm_view_order_session_keys(spec);
+		return;
+	}
 	derive_ends(spec);
 	foreach(lc, spec->query->rtable)
 	{
@@ -454,6 +469,15 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("The watermark says nothing about other columns or expressions."),
 				 errhint("Give the event_time column of the stream, as it is, to the window function."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
+	if (window->kind != VIEW_WINDOW_SESSION &&
+		(contain_var_clause((Node *) list_copy_tail(window->call->args, 1)) ||
+		 contain_subplans((Node *) list_copy_tail(window->call->args, 1))))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tidemark.%s needs windows of a constant size", option),
+				 errdetail("Windows close in the order of their ends."),
+				 errhint("Write the size as a constant."),
+				 parser_errposition(pstate, window->call->location)));
 	if (!spec->source_is_stream &&
 		(spec->partition_att == InvalidAttrNumber || spec->offset_att == InvalidAttrNumber ||
 		 spec->watermark_att == InvalidAttrNumber))

@@ -138,6 +138,7 @@ CREATE MATERIALIZED VIEW r WITH (tidemark.continuous, tidemark.allowed_lateness 
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous, tidemark.emit = 'final') AS SELECT date_trunc('minute', at), count(*) FROM ev GROUP BY 1;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous, tidemark.emit = 'final') AS SELECT window_start, count(*) FROM ev, tidemark.tumble(at + interval '1 s', '1 min') GROUP BY 1;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous, tidemark.emit = 'final') AS SELECT window_start, count(*) FROM ev, tidemark.tumble(at, '1 min') GROUP BY 1;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous, tidemark.emit = 'final, revisions') AS SELECT k, s, count(*) FROM (SELECT k, tidemark.session_start(at, '1 min') OVER (PARTITION BY k ORDER BY at) AS s FROM ev_stream) x GROUP BY 1, 2;
 CREATE UNLOGGED MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT count(*) FROM ev;
 CREATE MATERIALIZED VIEW r (a, b) WITH (tidemark.continuous) AS SELECT count(*) FROM ev;
 CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS SELECT count(*) FROM ev;

@@ -35,6 +35,7 @@ PGDLLEXPORT void tm_backfill_worker_main(Datum arg);
 
 #define JOIN_TIMEOUT_US INT64CONST(5000000)
 #define JOIN_LOCKED_US INT64CONST(200000)
+#define INGEST_WAIT_MS	200
 
 typedef struct BackfillWorker
 {
@@ -70,19 +71,28 @@ typedef struct BackfillStart
 
 /* Positions of a view that has none: its start, or the first offset. */
 static void
-prepare_positions(const MetaView *view, MetaIngest *ingest, const IngestLog *log,
-				  const IngestLog *ingest_log)
+prepare_positions(const MetaView *view, const StreamOptions *options, MetaIngest *ingest,
+				  const IngestLog *log, const IngestLog *ingest_log)
 {
+	MetaPartition *partitions;
+	int			npartitions;
+
 	tm_ingest_offsets_insert(ingest, ingest_log);
+	partitions = tm_meta_partition_list(view->source, &npartitions);
 	for (int i = 0; i < log->npartitions; i++)
 	{
 		const StreamPartition *existing = &log->partitions[i];
-		MetaViewPartition vp = {.partition = existing->partition,
-			.start_offset = log->starts[i] == KAFKA_OFFSET_NONE ? existing->earliest : log->starts[i],
-		.target_offset = existing->end};
+		int64		start = log->starts[i] == KAFKA_OFFSET_NONE ? existing->earliest : log->starts[i];
+		const MetaPartition *partition = NULL;
+		MetaViewPartition vp;
 
-		vp.next_offset = vp.start_offset;
-		vp.target_offset = Max(vp.target_offset, vp.start_offset);
+		for (int j = 0; j < npartitions; j++)
+			if (partitions[j].partition == existing->partition)
+				partition = &partitions[j];
+		vp = tm_ingest_backfill_position(view, options, existing->partition, start, partition);
+		/* what retention has removed cannot be read, for the watermark either */
+		vp.next_offset = Max(vp.next_offset, Min(existing->earliest, start));
+		vp.target_offset = Max(existing->end, start);
 		tm_meta_view_partition_put(view->state_table, &vp);
 	}
 }
@@ -117,6 +127,7 @@ load_positions(BackfillWorker *worker, const MetaView *view)
 
 		vp->partition = ingest[i].partition;
 		vp->start_offset = vp->next_offset = vp->target_offset = ingest[i].first_offset;
+		vp->start_max_event_time = vp->max_event_time = DT_NOBEGIN;
 		for (int j = 0; j < nknown; j++)
 			if (known[j].partition == vp->partition)
 				*vp = known[j];
@@ -197,7 +208,7 @@ start_reading(BackfillWorker *worker)
 	if (wanted)
 	{
 		if (known == 0)
-			prepare_positions(view, ingest, &log, &ingest_log);
+			prepare_positions(view, worker->options, ingest, &log, &ingest_log);
 		load_positions(worker, view);
 		worker->must_assign = true;
 	}
@@ -308,7 +319,8 @@ apply_gathered(BackfillWorker *worker, const MetaView *view)
 	KafkaMessage *messages = usable_messages(worker, &n);
 
 	if (n > 0)
-		tm_ingest_backfill_apply(view, worker->options, messages, n);
+		tm_ingest_backfill_apply(view, worker->options, messages, n, worker->positions,
+								 worker->npartitions);
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		worker->positions[i].next_offset = reached(worker, i);
@@ -353,8 +365,18 @@ missing(const BackfillWorker *worker)
 	return sum;
 }
 
-/* Where the ingest stands now. */
-static void
+/* The ingest would give the view messages from before its start. */
+static bool
+is_ingest_behind(const BackfillWorker *worker)
+{
+	for (int i = 0; i < worker->npartitions; i++)
+		if (worker->limits[i] < worker->positions[i].start_offset)
+			return true;
+	return false;
+}
+
+/* Where the ingest stands now.  False when the view does not want it any more. */
+static bool
 refresh_limits(BackfillWorker *worker)
 {
 	MetaView   *view;
@@ -364,6 +386,7 @@ refresh_limits(BackfillWorker *worker)
 	if (view != NULL)
 		load_positions(worker, view);
 	tm_worker_commit();
+	return view != NULL;
 }
 
 /*
@@ -376,7 +399,7 @@ try_join(BackfillWorker *worker)
 	MetaView   *view;
 	bool		joined;
 
-	refresh_limits(worker);
+	(void) refresh_limits(worker);
 	MemoryContextSwitchTo(worker->batch_cxt);	/* commit left it */
 	assign(worker, true);
 	gather(worker, tm_clock_monotonic_us() + JOIN_TIMEOUT_US);
@@ -390,7 +413,7 @@ try_join(BackfillWorker *worker)
 	LockRelationOid(view->source, ShareRowExclusiveLock);
 	load_positions(worker, view);
 	gather(worker, tm_clock_monotonic_us() + JOIN_LOCKED_US);
-	joined = all_reached(worker);
+	joined = all_reached(worker) && !is_ingest_behind(worker);
 	apply_gathered(worker, view);
 	if (joined)
 	{
@@ -419,7 +442,12 @@ run_backfill(BackfillWorker *worker)
 		MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
 		bool		done;
 
-		if (missing(worker) <= worker->options->batch_max_rows)
+		if (missing(worker) == 0 && is_ingest_behind(worker))
+		{
+			tm_worker_wait(PGINVALID_SOCKET, INGEST_WAIT_MS);
+			done = !refresh_limits(worker);
+		}
+		else if (missing(worker) <= worker->options->batch_max_rows)
 			done = try_join(worker);
 		else
 		{
@@ -427,7 +455,7 @@ run_backfill(BackfillWorker *worker)
 				assign(worker, false);
 			done = !work_batch(worker);
 			if (!done && missing(worker) == 0)
-				refresh_limits(worker);
+				done = !refresh_limits(worker);
 		}
 		MemoryContextSwitchTo(before);
 		MemoryContextReset(worker->batch_cxt);

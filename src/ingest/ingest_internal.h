@@ -311,9 +311,22 @@ extern void tm_ingest_watch_advance(IngestWatch *watch, const KafkaMessage *last
  */
 extern void tm_ingest_backfill_manual(MetaView *view);
 
-/* Apply messages of the log to one view; as part of the caller's transaction. */
+/*
+ * The position from which a new view reads a partition so that it applies it
+ * from start on.  ingest: of the ingest there; NULL = it has none.
+ */
+extern MetaViewPartition tm_ingest_backfill_position(const MetaView *view,
+													 const StreamOptions *options,
+													 int32 partition, int64 start,
+													 const MetaPartition *ingest);
+
+/*
+ * Apply messages of the log to one view; as part of the caller's transaction.
+ * The positions' largest event times follow; their offsets are the caller's.
+ */
 extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
-									 const KafkaMessage *messages, int n);
+									 const KafkaMessage *messages, int n,
+									 MetaViewPartition *positions, int npositions);
 
 /* ---- ingest_promote.c: views that follow the ingest from its start ---- */
 

@@ -185,11 +185,16 @@ tm_ingest_view_detach(MetaView *view)
 	for (int i = 0; i < npartitions; i++)
 	{
 		MetaViewPartition vp = {.partition = partitions[i].partition,
-		.start_offset = partitions[i].first_offset};
+			.start_offset = partitions[i].first_offset,
+			.start_max_event_time = DT_NOBEGIN,
+		.max_event_time = partitions[i].max_event_time};
 
 		for (int j = 0; j < nknown; j++)
 			if (known[j].partition == vp.partition)
+			{
 				vp.start_offset = known[j].start_offset;
+				vp.start_max_event_time = known[j].start_max_event_time;
+			}
 		vp.next_offset = Max(partitions[i].next_offset, vp.start_offset);
 		vp.target_offset = vp.next_offset;
 		tm_meta_view_partition_put(view->state_table, &vp);

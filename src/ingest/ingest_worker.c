@@ -372,8 +372,8 @@ static bool
 gather(IngestWorker *worker)
 {
 	int64		deadline = 0;
-	int64		started = tm_clock_monotonic_us();
 	bool		empty = true;
+	int64		started = tm_clock_monotonic_us();
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
 	for (;;)

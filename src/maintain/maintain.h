@@ -9,6 +9,7 @@
 #include "meta/meta.h"
 #include "nodes/pathnodes.h"
 #include "stream/stream.h"
+#include "tcop/dest.h"
 #include "view/view.h"
 
 /* ---- one batch through one view (maintain_batch.c) ---- */
@@ -49,6 +50,24 @@ extern void tm_maintain_notify(const MetaView *view, TimestampTz watermark);
 
 /* Take them into the view as a revision; returns how many.  Takes the lock. */
 extern int64 tm_maintain_admit(const MetaView *view);
+
+/* ---- a query over rows that do not lie in memory at once ---- */
+
+typedef struct MaintainChunks
+{
+	/* the next rows, valid until the next call; NULL at the end */
+	const StreamRows *(*next) (void *arg);
+	void		(*rewind) (void *arg);
+	void	   *arg;
+} MaintainChunks;
+
+/*
+ * Run a planned query under the active snapshot.  chunks: of its source
+ * tidemark_state.batch_rows(), NULL if it has none.  Result: what the rows
+ * look like.
+ */
+extern TupleDesc tm_maintain_run_plan(PlannedStmt *stmt, const MaintainChunks *chunks,
+									  DestReceiver *dest);
 
 /* Remove all state, closed windows and late rows; before a rebuild. */
 extern void tm_maintain_clear(const MetaView *view);

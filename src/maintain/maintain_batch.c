@@ -4,6 +4,7 @@
  *
  *	  as the view's owner, under its settings:
  *		partial states of the rows, into a tuplestore	(no lock on the view)
+ *		those of panes, into those of windows			(delta_expand.c)
  *		lock the view
  *		a new snapshot, and the merge
  *		the rows that were too late for it				(late_rows.c)
@@ -123,6 +124,7 @@ static void
 load_view(MaintainView *entry, const MetaView *view)
 {
 	MemoryContext before;
+	DeltaMerge *merge;
 
 	if (entry->cxt != NULL)
 		MemoryContextDelete(entry->cxt);
@@ -132,6 +134,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->merge = NULL;
 	entry->close = NULL;
 	entry->emit = entry->revise = entry->show = NULL;
+	entry->expand = NULL;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
 	entry->query_view = view->query_view;
@@ -141,8 +144,11 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->other_tables = entry->spec->other_tables;
 	check_stamps(view, entry->spec);
 	tm_view_check_permissions(entry->spec);
+	merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	if (VIEW_IS_PANED(entry->spec))
+		entry->expand = tm_delta_expand_create(entry->spec, merge, entry->cxt);
 	/* last: without it the view counts as not loaded */
-	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	entry->merge = merge;
 	MemoryContextSwitchTo(before);
 }
 
@@ -192,11 +198,11 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 		return false;
 	for (int i = 0; i < batch->rows->nrows; i++)
 	{
-		const StreamRowInfo *info = &batch->rows->info[i];
+		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
 
-		if (!TIMESTAMP_IS_NOBEGIN(info->event_time) &&
-			!tm_window_is_row_on_time(info->event_time, spec->options.allowed_lateness,
-									  Max(info->watermark, batch->horizon)))
+		if (!TIMESTAMP_IS_NOBEGIN(time) &&
+			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
+									  Max(batch->rows->info[i].watermark, batch->horizon)))
 			return true;
 	}
 	return false;
@@ -220,6 +226,18 @@ get_late_plan(MaintainView *entry)
 	return entry->late_plan;
 }
 
+/* The groups of some rows, as they are merged. */
+static Tuplestorestate *
+run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
+		 TupleDesc *tupdesc)
+{
+	Tuplestorestate *delta = tm_partial_plan_run(plan, batch, tupdesc);
+
+	if (entry->expand != NULL)
+		delta = tm_delta_expand_run(entry->expand, delta, rows, tupdesc);
+	return delta;
+}
+
 static Tuplestorestate *
 run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tupdesc)
 {
@@ -227,27 +245,33 @@ run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tup
 	PartialPlan *plan = late ? get_on_time_plan(entry) : entry->plan;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	delta = tm_partial_plan_run(plan, batch, tupdesc);
+	delta = run_plan(entry, plan, late ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL, batch, tupdesc);
 	PopActiveSnapshot();
 	return delta;
 }
 
-/* The caller holds the view's lock. */
+/*
+ * The caller holds the view's lock.  revise: groups of windows that are closed
+ * already, so each gets another final row.
+ */
 static void
-merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc)
+merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc,
+			bool revise)
 {
 	const ContinuousOptions *options = &entry->spec->options;
 	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
-	RowList		changed = {0};
+	RowList		changed = {.cxt = CurrentMemoryContext};
 
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify ? &changed : NULL);
+	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify || revise ? &changed : NULL);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	if (changed.n > 0)
+	if (changed.n > 0 && notify)
 		tm_notify_changed(view, &changed);
+	if (changed.n > 0 && revise)
+		tm_emit_revisions(entry, view, &changed);
 }
 
 static void
@@ -280,7 +304,7 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 			delta = run_delta(entry, batch, late, &tupdesc);
 		}
 	}
-	merge_delta(entry, view, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	if (late)
 	{
@@ -304,6 +328,20 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
+/* The caller holds the view's lock. */
+static void
+record_late_history(MaintainView *entry, const MetaView *view)
+{
+	MetaProgress progress;
+	int64		late = tm_late_rows_record_source(view, entry->spec, get_late_plan(entry));
+
+	if (late == 0)
+		return;
+	tm_meta_progress_get(view->state_table, &progress);
+	progress.late += late;
+	tm_meta_progress_put(view->state_table, &progress);
+}
+
 void
 tm_maintain_apply_source(const MetaView *view)
 {
@@ -320,12 +358,14 @@ tm_maintain_apply_source(const MetaView *view)
 	tm_maintain_prepare(entry, view);
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
-	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
+	delta = run_plan(entry, plan, rows, NULL, &tupdesc);
 	TM_FAULT("merge");
 	tm_maintain_lock(view->state_table);
-	merge_delta(entry, view, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
+	if (VIEW_CLOSES(&entry->spec->options))
+		record_late_history(entry, view);
 	tm_view_leave(&identity);
 }
 
@@ -336,6 +376,27 @@ add_relation(TruncateStmt *stmt, Oid table)
 		stmt->relations = lappend(stmt->relations,
 								  makeRangeVar(get_namespace_name(get_rel_namespace(table)),
 											   get_rel_name(table), -1));
+}
+
+void
+tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed)
+{
+	MaintainView *entry = tm_maintain_get(view);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admitted",
+											  ALLOCSET_DEFAULT_SIZES);
+	PartialPlan *plan;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+
+	tm_maintain_prepare(entry, view);
+	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
+	PushActiveSnapshot(GetLatestSnapshot());
+	delta = tm_partial_plan_run(plan, batch, &tupdesc);
+	PopActiveSnapshot();
+	merge_delta(entry, view, delta, tupdesc,
+				closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
+	tuplestore_end(delta);
+	MemoryContextDelete(cxt);
 }
 
 void

@@ -22,10 +22,10 @@
  */
 typedef struct BatchRows
 {
-	const StreamRows *rows;
+	const StreamRows *rows;		/* NULL: they come in chunks */
+	const MaintainChunks *chunks;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_start;	/* per row, for tm_window_start; or
-										 * NULL */
+	const TimestampTz *window_lead; /* per row, for tm_window_lead; or NULL */
 } BatchRows;
 
 /* What scans of it return, and in which plan. */
@@ -70,6 +70,36 @@ extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *
 extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 								 PartialPlan *plan, const BatchRows *batch);
 
+/* The same for the rows that the source, a table, has in the active snapshot. */
+extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
+										PartialPlan *plan);
+
+/* The time by which a row is judged; DT_NOBEGIN = none. */
+extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
+
+/* Columns of a late table. */
+enum
+{
+	LATE_WINDOW_START, LATE_WINDOW_END, LATE_PARTITION, LATE_OFFSET, LATE_EVENT_TIME,
+	LATE_WATERMARK, LATE_ROW, LATE_RECORDED_AT, LATE_NCOLUMNS
+};
+
+/*
+ * The row type of a source as kept rows have it, and the settings under which
+ * they are written and read, until AtEOXact_GUC(false, level).
+ */
+extern TupleDesc tm_late_row_desc(Oid source);
+extern int	tm_late_push_settings(void);
+
+/* ---- maintain_batch.c ---- */
+
+/*
+ * Merge late rows, each for the window that it was left out of; the caller
+ * holds the view's lock and is the view's owner, under its settings.  closed: for
+ * windows that are closed, which is a revision of their final rows.
+ */
+extern void tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed);
+
 /* ---- partial_state.c: transition states as values ---- */
 
 typedef struct PartialState PartialState;
@@ -104,9 +134,10 @@ typedef struct RowList
 	ItemPointerData *tids;
 	int			n;
 	int			max;
+	MemoryContext cxt;			/* of tids */
 } RowList;
 
-/* Append; memory is of the current context at the first call. */
+/* Append. */
 extern void tm_row_list_add(RowList *list, ItemPointer tid);
 
 typedef struct RowStatement RowStatement;
@@ -142,13 +173,16 @@ extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
 /*
- * Merge the groups of a delta into the state table; returns their number.
+ * Merge the groups of a delta into the state table, each at most once; returns
+ * their number.  States of type internal are bytea, or aggstate already.
  * changed, when not NULL, gets the rows that were inserted or updated.
  */
 extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 								RowList *changed);
 
 /* ---- maintain_batch.c: what a process keeps about a view ---- */
+
+typedef struct DeltaExpand DeltaExpand; /* delta_expand.c */
 
 typedef struct MaintainView
 {
@@ -163,6 +197,7 @@ typedef struct MaintainView
 	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
 	PartialPlan *late_plan;		/* the rows that are, or NULL */
 	DeltaMerge *merge;
+	DeltaExpand *expand;		/* NULL: the delta is not by pane */
 	/* made when first needed */
 	struct WindowClose *close;
 	RowStatement *emit;
@@ -214,11 +249,14 @@ typedef struct MergeRun
 	ScanKey		keys;			/* for equality, one per unique key */
 	TupleTableSlot *found;		/* the stored row */
 	TupleTableSlot *made;		/* the row to write */
+	bool	   *wrap;			/* per state: the delta has its bytea */
 	CommandId	cid;
+	RowList    *changed;		/* rows that were written, or NULL */
 } MergeRun;
 
 /* The rows of the table are those of the active snapshot. */
-extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge);
+extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta,
+							   RowList *changed);
 extern void tm_merge_run_end(MergeRun *run);
 
 /* State i of a delta row as it is stored. */
@@ -234,6 +272,24 @@ extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
  * The same as tm_delta_merge_run() for partial sessions, that come in the order
  * of key and start.
  */
-extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								  RowList *changed);
+
+/* How it combines states: state i of the view. */
+extern PartialState *tm_delta_merge_state(const DeltaMerge *merge, int i);
+
+/* ---- delta_expand.c: views over hop() and cumulate() ---- */
+
+/* merge: of the same view; has to live as long. */
+extern DeltaExpand *tm_delta_expand_create(const ViewSpec *spec, DeltaMerge *merge,
+										   MemoryContext cxt);
+
+/*
+ * From a delta by pane (tm_view_delta_query()) to one that can be merged, in
+ * the current context.  Frees the one it is given; *tupdesc becomes that of the
+ * result, which lives as long as expand.
+ */
+extern Tuplestorestate *tm_delta_expand_run(DeltaExpand *expand, Tuplestorestate *delta,
+											ViewRows rows, TupleDesc *tupdesc);
 
 #endif							/* TM_MAINTAIN_INTERNAL_H */

@@ -234,8 +234,13 @@ typedef struct MetaProgress
 extern void tm_meta_progress_get(Oid state_table, MetaProgress *progress);
 extern void tm_meta_progress_put(Oid state_table, const MetaProgress *progress);
 
+/* As the active snapshot sees it. */
+extern void tm_meta_progress_see(Oid state_table, MetaProgress *progress);
+
 /* Back to nothing closed, and no verdicts: before a rebuild. */
 extern void tm_meta_progress_reset(Oid state_table);
+
+/* ---- verdicts on late rows (meta_verdict.c) ---- */
 
 typedef enum MetaVerdict
 {
@@ -247,7 +252,7 @@ typedef enum MetaVerdict
 extern void tm_meta_verdict_insert(Oid state_table, int32 partition, int64 offset,
 								   TimestampTz window_start, MetaVerdict verdict);
 
-/* Are there any? */
+/* Are there any, as the active snapshot sees it? */
 extern bool tm_meta_verdict_exists(Oid state_table);
 
 /* Cheap (no SPI): may this view be read?  *view: its visible view, or InvalidOid. */
@@ -269,6 +274,14 @@ typedef struct MetaViewPartition
 	int64		start_offset;
 	int64		next_offset;
 	int64		target_offset;	/* end at CREATE: populated once reached */
+
+	/*
+	 * Largest event time that moved the watermark below start_offset and
+	 * below next_offset; DT_NOBEGIN = none.  A next_offset below start_offset
+	 * reads for these only.
+	 */
+	TimestampTz start_max_event_time;
+	TimestampTz max_event_time;
 } MetaViewPartition;
 
 extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
@@ -283,6 +296,7 @@ typedef struct MetaRange
 	int32		partition;
 	int64		from;
 	int64		to;
+	TimestampTz max_event_time; /* applied: below from; DT_NOBEGIN = none */
 } MetaRange;
 
 /*
@@ -292,6 +306,13 @@ typedef struct MetaRange
  */
 extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
+
+/*
+ * What the ingest of a stream has not read and so moved no watermark: before
+ * its first offsets, and what reset_ingest() left out.  As the active snapshot
+ * sees it; nothing from before the offsets began anew.
+ */
+extern MetaRange *tm_meta_stream_list_unread(Oid stream, int *count);
 
 /* ---- raw rows that a view has but its table has not (meta_removed.c) ---- */
 

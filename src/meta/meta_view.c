@@ -492,10 +492,10 @@ MetaViewPartition *
 tm_meta_view_partition_list(Oid state_table, int *count, bool lock)
 {
 	static MetaStatement statements[] = {
-		{.sql = "SELECT partition, start_offset, next_offset, target_offset FROM tidemark_state.view_partition "
-		"WHERE state_table = $1 ORDER BY partition",.nargs = 1,.argtypes = {OIDOID}},
-		{.sql = "SELECT partition, start_offset, next_offset, target_offset FROM tidemark_state.view_partition "
-		"WHERE state_table = $1 ORDER BY partition FOR NO KEY UPDATE",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "SELECT partition, start_offset, next_offset, target_offset, start_max_event_time, max_event_time "
+		"FROM tidemark_state.view_partition WHERE state_table = $1 ORDER BY partition",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "SELECT partition, start_offset, next_offset, target_offset, start_max_event_time, max_event_time "
+		"FROM tidemark_state.view_partition WHERE state_table = $1 ORDER BY partition FOR NO KEY UPDATE",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	MetaExecution execution;
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
@@ -510,6 +510,8 @@ tm_meta_view_partition_list(Oid state_table, int *count, bool lock)
 		result[i].start_offset = tm_meta_get_int64(i, 2, 0);
 		result[i].next_offset = tm_meta_get_int64(i, 3, 0);
 		result[i].target_offset = tm_meta_get_int64(i, 4, 0);
+		result[i].start_max_event_time = tm_meta_get_timestamp(i, 5);
+		result[i].max_event_time = tm_meta_get_timestamp(i, 6);
 	}
 	tm_meta_statement_end(&execution);
 	*count = (int) n;
@@ -520,19 +522,24 @@ void
 tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition)
 {
 	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.view_partition (state_table, partition, start_offset, next_offset, target_offset) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT (state_table, partition) "
-		"DO UPDATE SET start_offset = $3, next_offset = $4, target_offset = $5",
-		.nargs = 5,
-		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID, INT8OID}
+		.sql = "INSERT INTO tidemark_state.view_partition (state_table, partition, start_offset, next_offset, target_offset, "
+		"start_max_event_time, max_event_time) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (state_table, partition) "
+		"DO UPDATE SET start_offset = $3, next_offset = $4, target_offset = $5, "
+		"start_max_event_time = $6, max_event_time = $7",
+		.nargs = 7,
+		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[5] = {ObjectIdGetDatum(state_table),
+	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
+	Datum		values[7] = {ObjectIdGetDatum(state_table),
 		Int32GetDatum(partition->partition),
 		Int64GetDatum(partition->start_offset),
 		Int64GetDatum(partition->next_offset),
 	Int64GetDatum(partition->target_offset)};
 
-	tm_meta_statement_run(&statement, values, NULL);
+	values[5] = tm_meta_timestamp(partition->start_max_event_time, &nulls[5]);
+	values[6] = tm_meta_timestamp(partition->max_event_time, &nulls[6]);
+	tm_meta_statement_run(&statement, values, nulls);
 }
 
 void

@@ -90,9 +90,13 @@ CREATE TABLE tidemark_state.view_partition (
     start_offset  bigint NOT NULL,
     next_offset   bigint NOT NULL,
     target_offset bigint NOT NULL,
+    start_max_event_time timestamptz,
+    max_event_time       timestamptz,
     PRIMARY KEY (state_table, partition)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE tidemark_state.view_partition IS 'where a view over a stream starts, and its own position while it does not follow the ingest';
+COMMENT ON TABLE tidemark_state.view_partition IS
+    'where a view over a stream starts, and its own position while it does not follow the ingest; a next_offset before start_offset reads for the watermark only.
+start_max_event_time, max_event_time: the largest event time below start_offset and next_offset that moved the watermark';
 
 CREATE TABLE tidemark_state.view_stats (
     state_table regclass PRIMARY KEY,
@@ -119,7 +123,7 @@ CREATE TABLE tidemark_state.verdict (
 CREATE INDEX verdict_row ON tidemark_state.verdict (state_table, partition, kafka_offset);
 COMMENT ON TABLE tidemark_state.verdict IS
     'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
-window_start: of the window, or of the row''s event time for a view over sessions';
+window_start: of the window (cumulate: its window_end); the row''s event time for a view over sessions';
 
 CREATE TABLE tidemark_state.removed_range (
     state_table regclass NOT NULL,

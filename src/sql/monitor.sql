@@ -81,6 +81,21 @@ RETURNS SETOF pg_catalog.record
 COMMENT ON FUNCTION tidemark_state.dead_letters(pg_catalog.oid) IS
     'dead letters of a stream; none for those who neither own it nor may SELECT it';
 
+CREATE FUNCTION tidemark_state.late_rows(
+    state_table pg_catalog.oid,
+    OUT window_start pg_catalog.timestamptz,
+    OUT window_end pg_catalog.timestamptz,
+    OUT partition pg_catalog.int4,
+    OUT kafka_offset pg_catalog.int8,
+    OUT event_time pg_catalog.timestamptz,
+    OUT watermark pg_catalog.timestamptz,
+    OUT "row" pg_catalog.jsonb,
+    OUT recorded_at pg_catalog.timestamptz)
+RETURNS SETOF pg_catalog.record
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'tm_late_rows';
+COMMENT ON FUNCTION tidemark_state.late_rows(pg_catalog.oid) IS
+    'late rows of the continuous view with this state table; none for those who neither own it nor may SELECT its source';
+
 CREATE FUNCTION tidemark_state.delete_dead_letter() RETURNS pg_catalog.trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_delete_dead_letter';
 COMMENT ON FUNCTION tidemark_state.delete_dead_letter() IS 'DELETE FROM tidemark.dead_letters; for the owner of the stream (42501)';
@@ -304,9 +319,9 @@ SELECT v.view, v.source,
             ELSE tidemark_state.relation_rows(v.state_table) END AS groups,
        tidemark_state.relation_bytes(v.state_table) AS state_bytes,
        coalesce(s.rows, 0) AS rows,
-       0::bigint AS late,
+       coalesce(s.late, 0) AS late,
        pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time,
-       s.horizon, s.closed_until, s.pruned_until,
+       s.closed_until, s.pruned_until,
        coalesce(s.closed, 0) AS closed
 FROM tidemark_state.view v
      LEFT JOIN pg_catalog.pg_class c ON c.oid = v.view
@@ -321,7 +336,7 @@ FROM tidemark_state.view v
                 v.state IN ('live', 'backfilling') AND NOT v.own_offsets AS follows) f
      CROSS JOIN LATERAL (
          SELECT pg_catalog.sum(x.target_offset - x.start_offset) AS total,
-                pg_catalog.sum(least(x.next_offset, x.target_offset) - x.start_offset) AS done,
+                pg_catalog.sum(greatest(least(x.next_offset, x.target_offset) - x.start_offset, 0)) AS done,
                 pg_catalog.sum(y.end_offset - least(x.next_offset, y.end_offset))::bigint AS lag
          FROM tidemark_state.view_partition x
               LEFT JOIN tidemark_state.partition y ON y.stream = v.source AND y.partition = x.partition
@@ -347,9 +362,8 @@ COMMENT ON COLUMN tidemark.views.watermark IS 'watermark of its stream, of a vie
 COMMENT ON COLUMN tidemark.views.groups IS 'number of groups it keeps, an estimate; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.state_bytes IS 'disk space of its groups with indexes, in bytes; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.rows IS 'rows taken in, a counter';
-COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, a counter';
+COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, once per window, a counter';
 COMMENT ON COLUMN tidemark.views.maintain_time IS 'time spent on maintaining it, a counter';
-COMMENT ON COLUMN tidemark.views.horizon IS 'the watermark that its windows were last closed by; NULL when they do not close';
 COMMENT ON COLUMN tidemark.views.closed_until IS 'all windows that end up to then are closed';
 COMMENT ON COLUMN tidemark.views.pruned_until IS 'all windows that end up to then have left the view, by tidemark.retention';
 COMMENT ON COLUMN tidemark.views.closed IS 'groups of closed windows of a view with tidemark.emit = ''final'', a counter';
@@ -381,6 +395,23 @@ COMMENT ON COLUMN tidemark.dead_letters.stage IS 'decode: not a row of the strea
 COMMENT ON COLUMN tidemark.dead_letters.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN tidemark.dead_letters.message IS 'what is wrong with it';
 COMMENT ON COLUMN tidemark.dead_letters.recorded_at IS 'time when it was set aside';
+
+CREATE VIEW tidemark.late_rows WITH (security_barrier) AS
+SELECT v.view, l.window_start, l.window_end, l.partition, l.kafka_offset, l.event_time, l.watermark, l."row", l.recorded_at
+FROM tidemark_state.view v
+     CROSS JOIN LATERAL tidemark_state.late_rows(v.state_table) l
+WHERE v.late_table IS NOT NULL;
+
+COMMENT ON VIEW tidemark.late_rows IS 'late rows that continuous views with tidemark.late = ''table'' left out and kept, of the views that you own or whose source you may SELECT; a row that is late for several windows appears once for each';
+COMMENT ON COLUMN tidemark.late_rows.view IS 'the continuous view';
+COMMENT ON COLUMN tidemark.late_rows.window_start IS 'start of the window that the row came too late for; NULL = a view over sessions';
+COMMENT ON COLUMN tidemark.late_rows.window_end IS 'end of that window; NULL = a view over sessions';
+COMMENT ON COLUMN tidemark.late_rows.partition IS 'Kafka partition of the message';
+COMMENT ON COLUMN tidemark.late_rows.kafka_offset IS 'Kafka offset of the message';
+COMMENT ON COLUMN tidemark.late_rows.event_time IS 'event time of the row';
+COMMENT ON COLUMN tidemark.late_rows.watermark IS 'watermark of its partition before it; NULL = none yet';
+COMMENT ON COLUMN tidemark.late_rows."row" IS 'the row, by the names of its source''s columns; a value of type json as a string';
+COMMENT ON COLUMN tidemark.late_rows.recorded_at IS 'time when it was set aside';
 
 CREATE VIEW tidemark.workers WITH (security_barrier) AS
 SELECT w.pid,
@@ -428,5 +459,5 @@ COMMENT ON COLUMN tidemark.workers.since IS 'time since when state or reason are
 COMMENT ON COLUMN tidemark.workers.failures IS 'failures in a row since the last good batch';
 COMMENT ON COLUMN tidemark.workers.next_start IS 'time of the next attempt; NULL while it runs';
 
-GRANT SELECT ON tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.workers TO PUBLIC;
+GRANT SELECT ON tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
 GRANT DELETE ON tidemark.dead_letters TO PUBLIC;

@@ -282,13 +282,13 @@ extern List *tm_stream_log_partitions(Oid log_table);
 extern int	tm_stream_log_read(Oid log_table, int32 partition, int64 from, int64 to,
 							   int limit, MemoryContext cxt, KafkaMessage **messages);
 
-/* ---- bounded scans for verify() and backfill (stream_fdw.c) ---- */
+/* ---- bounded scans for verify() and backfill (stream_bounds.c) ---- */
 
 /*
- * While set, scans of this stream in this backend read exactly
- * [start, stop) of these partitions (no others) instead of what exists now,
- * without the gaps; the row's watermark column is computed from start on.  Bad
- * messages are passed over without a word.  One stream at a time.
+ * Exactly [start, stop) of these partitions (no others) instead of what exists
+ * now, without the gaps.  The watermark of a row is computed from
+ * max_event_time on; rows of quiet ranges are read and do not move it.  Bad
+ * messages are passed over without a word.
  */
 typedef struct StreamGap
 {
@@ -304,11 +304,40 @@ typedef struct StreamBounds
 	int32	   *partition;
 	int64	   *start;
 	int64	   *stop;
+	TimestampTz *max_event_time;	/* below start, DT_NOBEGIN = none; or
+									 * NULL: none of any */
 	int			ngaps;
 	StreamGap  *gaps;			/* left out; they do not overlap */
+	int			nquiet;
+	StreamGap  *quiet;
 	int64		missing;		/* out: messages that retention had removed */
 } StreamBounds;
 
+/*
+ * While set, scans of this stream in this backend read these.  One stream at a
+ * time.
+ */
 extern void tm_stream_set_bounds(StreamBounds *bounds); /* NULL = none */
+
+/* ---- reading outside of a plan (stream_scan.c) ---- */
+
+typedef struct StreamScan StreamScan;
+
+/*
+ * A scan lives in a child of the current context.  options and tupdesc must
+ * outlive it.  needed as in tm_stream_decoder_open().  userid: whose user
+ * mapping connects.  Nothing is asked of a broker before the start.
+ */
+extern StreamScan *tm_stream_scan_create(const StreamOptions *options, TupleDesc tupdesc,
+										 const Bitmapset *needed, Oid userid);
+
+/* Start, or start again; the bounds must outlive the scan. */
+extern void tm_stream_scan_start_bounds(StreamScan *scan, StreamBounds *bounds);
+
+/* The next rows, valid until the next call; NULL at the end. */
+extern const StreamRows *tm_stream_scan_next_chunk(StreamScan *scan);
+
+/* Free it and close its consumer. */
+extern void tm_stream_scan_destroy(StreamScan *scan);
 
 #endif							/* TM_STREAM_H */

@@ -10,18 +10,21 @@
  * view over it; both would have to follow every ALTER of the source.)
  *
  * Whether a row is late for a window is one expression, the same for
- * maintenance, history and verify(): see add_lateness().
+ * maintenance, history and verify(): see tm_view_make_on_time(); with panes,
+ * see view_delta_paned.c.
  *
  * Runs in: wherever a view is maintained or verified.
  */
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -48,7 +51,7 @@ batch_column_type(const ViewSpec *spec, BatchColumn column)
 			return INT8OID;
 		case BATCH_HORIZON:
 			return TIMESTAMPTZOID;
-		case BATCH_WINDOW_START:
+		case BATCH_WINDOW_LEAD:
 		case BATCH_NCOLUMNS:
 			break;
 	}
@@ -72,7 +75,7 @@ static RangeTblEntry *
 make_batch_rte(const ViewSpec *spec, const RangeTblEntry *source)
 {
 	static const char *const names[BATCH_NCOLUMNS] = {
-		"tm_row", "tm_partition", "tm_offset", "tm_horizon", "tm_window_start"
+		"tm_row", "tm_partition", "tm_offset", "tm_horizon", "tm_window_lead"
 	};
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	RangeTblFunction *function = makeNode(RangeTblFunction);
@@ -133,6 +136,15 @@ static Node *
 make_window_var(const ViewSpec *spec, AttrNumber attno)
 {
 	return (Node *) makeVar(spec->window.rti, attno, window_type(spec), -1, InvalidOid, 0);
+}
+
+/* The time that names the window of a row; sessions: the row. */
+static Node *
+make_lead_var(const ViewSpec *spec)
+{
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		return copyObject((Node *) spec->window.ts);
+	return make_window_var(spec, VIEW_WINDOW_LEAD_IS_END(&spec->window) ? 2 : 1);
 }
 
 /*
@@ -199,8 +211,65 @@ restrict_rows(const ViewSpec *spec, Query *level, ViewRows rows, bool over_sourc
 	if (rows == VIEW_ROWS_ON_TIME)
 		tm_view_add_qual(level, tm_view_make_on_time(spec, make_horizon(spec, level, over_source)));
 	else if (rows == VIEW_ROWS_ADMITTED && spec->window.kind != VIEW_WINDOW_SESSION)
-		tm_view_add_qual(level, make_equal(make_window_var(spec, 1),
-										   (Node *) make_batch_var(spec, level, BATCH_WINDOW_START)));
+		tm_view_add_qual(level, make_equal(make_lead_var(spec),
+										   (Node *) make_batch_var(spec, level, BATCH_WINDOW_LEAD)));
+}
+
+/* ---- stored verdicts ---- */
+
+/* A column that says where in its stream a row of the source comes from. */
+static Node *
+make_position(const ViewSpec *spec, const Query *level, BatchColumn column)
+{
+	if (spec->source_is_stream)
+		return (Node *) make_batch_var(spec, level, column);
+	return (Node *) makeVar(spec->source_rti,
+							column == BATCH_PARTITION ? spec->partition_att : spec->offset_att,
+							batch_column_type(spec, column), -1, InvalidOid, 0);
+}
+
+/* has_verdict(state_table, partition, kafka_offset, window, verdict) */
+static Expr *
+make_has_verdict(const ViewSpec *spec, const Query *level, Oid state_table, const char *verdict)
+{
+	Oid			argtypes[5] = {REGCLASSOID, INT4OID, INT8OID, window_type(spec), TEXTOID};
+	List	   *args;
+
+	args = list_make5(makeConst(REGCLASSOID, -1, InvalidOid, sizeof(Oid),
+								ObjectIdGetDatum(state_table), false, true),
+					  make_position(spec, level, BATCH_PARTITION),
+					  make_position(spec, level, BATCH_OFFSET),
+					  make_lead_var(spec),
+					  makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+								CStringGetTextDatum(verdict), false, false));
+	return (Expr *) makeFuncExpr(tm_meta_function("tidemark_state", "has_verdict", 5, argtypes),
+								 BOOLOID, args, InvalidOid, DEFAULT_COLLATION_OID,
+								 COERCE_EXPLICIT_CALL);
+}
+
+Query *
+tm_view_counted_query(const ViewSpec *spec, Oid verdicts)
+{
+	Query	   *query = tm_view_batch_query(spec);
+	Query	   *level = tm_view_source_level(spec, query);
+	Expr	   *counted;
+
+	if (spec->source_is_stream)
+		replace_source(spec, level);
+	counted = (Expr *) tm_view_make_on_time(spec, make_horizon(spec, level, !spec->source_is_stream));
+	if (OidIsValid(verdicts))
+	{
+		Expr	   *closed = make_has_verdict(spec, level, verdicts, "closed");
+
+		closed = makeBoolExpr(NOT_EXPR, list_make1(closed), -1);
+		counted = makeBoolExpr(AND_EXPR, list_make2(counted, closed), -1);
+		counted = makeBoolExpr(OR_EXPR,
+							   list_make2(counted,
+										  make_has_verdict(spec, level, verdicts, "admitted")),
+							   -1);
+	}
+	tm_view_add_qual(level, (Node *) counted);
+	return query;
 }
 
 /* ---- partial states ---- */
@@ -218,8 +287,8 @@ make_partial_aggref(const ViewState *state)
 	return aggref;
 }
 
-static void
-add_output(Query *query, Expr *expr, char prefix, Index sortgroupref)
+void
+tm_view_add_output(Query *query, Expr *expr, char prefix, Index sortgroupref)
 {
 	int			resno = list_length(query->targetList) + 1;
 	TargetEntry *tle = makeTargetEntry(expr, resno, psprintf("%c%d", prefix, resno), false);
@@ -228,9 +297,16 @@ add_output(Query *query, Expr *expr, char prefix, Index sortgroupref)
 	query->targetList = lappend(query->targetList, tle);
 }
 
-/* The clauses of the stored keys, in the order of GROUP BY. */
+/* Is it a column of the delta?  by_pane: one whose groups are panes. */
+static bool
+is_delta_key(const ViewSpec *spec, int key, bool by_pane)
+{
+	return spec->keys[key].end_of < 0 && !(by_pane && tm_view_is_window_key(spec, key));
+}
+
+/* The clauses of the keys of the delta, in the order of GROUP BY. */
 static List *
-stored_group_clause(const ViewSpec *spec)
+delta_group_clause(const ViewSpec *spec, bool by_pane)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -241,7 +317,7 @@ stored_group_clause(const ViewSpec *spec)
 
 		for (int i = 0; i < spec->nkeys; i++)
 			if (spec->keys[i].sortgroupref == clause->tleSortGroupRef &&
-				spec->keys[i].end_of < 0)
+				is_delta_key(spec, i, by_pane))
 				result = lappend(result, copyObject(clause));
 	}
 	return result;
@@ -269,28 +345,33 @@ tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 {
 	Query	   *query = copyObject(spec->query);
 	Query	   *level = tm_view_source_level(spec, query);
+	bool		by_pane = VIEW_IS_PANED(spec) && rows != VIEW_ROWS_ADMITTED;
 
 	query->havingQual = NULL;
 	query->targetList = NIL;
+	query->groupClause = delta_group_clause(spec, by_pane);
 	query->constraintDeps = NIL;
 	if (!over_source)
 		replace_source(spec, level);
-	restrict_rows(spec, level, rows, over_source);
+	if (by_pane)
+		tm_view_add_panes(spec, query, rows == VIEW_ROWS_ON_TIME ?
+						  make_horizon(spec, level, over_source) : NULL);
+	else
+		restrict_rows(spec, level, rows, over_source);
 	if (spec->no_keys)
-		add_output(query, (Expr *) makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true),
-				   'g', 0);
+		tm_view_add_output(query, (Expr *) makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true),
+						   'g', 0);
 	for (int i = 0; i < spec->nkeys; i++)
 	{
 		const ViewKey *key = &spec->keys[i];
 
-		if (key->end_of < 0)
-			add_output(query, copyObject(key->expr), 'g', key->sortgroupref);
+		if (is_delta_key(spec, i, by_pane))
+			tm_view_add_output(query, copyObject(key->expr), 'g', key->sortgroupref);
 	}
-	query->groupClause = stored_group_clause(spec);
 	if (spec->window.kind == VIEW_WINDOW_SESSION)
 		query->sortClause = session_sort_clause(spec);
 	for (int i = 0; i < spec->nstates; i++)
-		add_output(query, (Expr *) make_partial_aggref(&spec->states[i]), 'a', 0);
+		tm_view_add_output(query, (Expr *) make_partial_aggref(&spec->states[i]), 'a', 0);
 	query->hasAggs = spec->nstates > 0;
 	return query;
 }
@@ -331,12 +412,14 @@ tm_view_late_query(const ViewSpec *spec)
 	query->constraintDeps = NIL;
 	query->hasAggs = query->hasWindowFuncs = false;
 	replace_source(spec, query);
+	if (VIEW_IS_PANED(spec))
+		tm_view_add_qual(query, tm_view_make_late_candidate(spec, make_horizon(spec, query, false)));
 	on_time = (Expr *) tm_view_make_on_time(spec, make_horizon(spec, query, false));
 	tm_view_add_qual(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(on_time), -1));
-	add_output(query, (Expr *) make_batch_var(spec, query, BATCH_ROW), 'r', 0);
+	tm_view_add_output(query, (Expr *) make_batch_var(spec, query, BATCH_ROW), 'r', 0);
 	for (AttrNumber attno = 1; attno <= 2; attno++)
-		add_output(query, session ? (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid) :
-				   (Expr *) make_window_var(spec, attno), 'w', 0);
+		tm_view_add_output(query, session ? (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid) :
+						   (Expr *) make_window_var(spec, attno), 'w', 0);
 	add_distinct(query);
 	return query;
 }

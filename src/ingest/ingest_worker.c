@@ -738,7 +738,7 @@ is_watermark_due(IngestWorker *worker)
 static bool
 watch_watermark(IngestWorker *worker)
 {
-	if (definition_changed)
+	if (definition_changed || (worker->idle && notice_changes()))
 		return true;
 	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
 	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker))

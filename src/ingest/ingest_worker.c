@@ -382,17 +382,20 @@ work_batch(IngestWorker *worker, bool wanted)
 	IngestPosition *positions = get_positions(worker);
 	IngestOutcome outcome = INGEST_APPLIED;
 	size_t		bytes;
-	bool		checked;
+	bool		checked = false;
+	bool		moved = positions_moved(worker, positions);
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
 	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
 	if (batch.nmessages > 0 || wanted || worker->more ||
-		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
+		(tm_clock_monotonic_us() >= worker->next_save && moved))
 	{
 		TM_FAULT("polled");
-		if (!confirm_topic(worker, ends_went_back(worker, positions), &checked))
+		/* what only ends idleness must not wait for brokers */
+		if ((batch.nmessages > 0 || moved) &&
+			!confirm_topic(worker, ends_went_back(worker, positions), &checked))
 			return false;
 		outcome = apply_twice(worker, &batch);
 		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
@@ -473,7 +476,7 @@ have_closing_views_changed(IngestWorker *worker)
 static bool
 watch_watermark(IngestWorker *worker)
 {
-	if (tm_ingest_worker_notice())
+	if (tm_ingest_worker_is_changed() || (worker->idle && tm_ingest_worker_notice()))
 		return true;
 	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
 	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker) &&

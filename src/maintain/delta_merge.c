@@ -26,6 +26,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -108,8 +109,14 @@ init_scan_keys(MergeRun *run)
 	}
 }
 
+PartialState *
+tm_delta_merge_state(const DeltaMerge *merge, int i)
+{
+	return merge->states[i];
+}
+
 void
-tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, RowList *changed)
+tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta, RowList *changed)
 {
 	run->changed = changed;
 	run->merge = merge;
@@ -123,6 +130,10 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, RowList *changed)
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
+	run->wrap = palloc(sizeof(bool) * Max(merge->nstates, 1));
+	for (int i = 0; i < merge->nstates; i++)
+		run->wrap[i] = merge->internal[i] &&
+			TupleDescAttr(delta, merge->nkeys + i)->atttypid == BYTEAOID;
 	run->cid = GetCurrentCommandId(true);
 }
 
@@ -156,7 +167,7 @@ tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i)
 {
 	Datum		value = delta->tts_values[run->merge->nkeys + i];
 
-	if (run->merge->internal[i] && !delta->tts_isnull[run->merge->nkeys + i])
+	if (run->wrap[i] && !delta->tts_isnull[run->merge->nkeys + i])
 		value = tm_partial_state_wrap(run->merge->states[i], value);
 	return value;
 }
@@ -247,7 +258,7 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 		ExecDropSingleTupleTableSlot(slot);
 		return tm_session_merge_run(merge, delta, tupdesc, changed);
 	}
-	tm_merge_run_begin(&run, merge, changed);
+	tm_merge_run_begin(&run, merge, tupdesc, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		found;

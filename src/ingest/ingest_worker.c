@@ -319,6 +319,8 @@ start_reading(IngestWorker *worker)
 	if (outcome != START_DONE)
 		return false;
 	worker->has_unpopulated = true;
+	/* what the last worker has left to close, if it could not go on */
+	worker->more = true;
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
 	worker->idleness = tm_ingest_idle_create(worker->npartitions, worker->partitions, worker->cxt);

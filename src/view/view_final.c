@@ -377,8 +377,9 @@ append_revision(StringInfo buf, const MetaView *view, const ViewSpec *spec, cons
 						 quote_identifier(get_attname(view->final_table, final->keys[i], false)));
 		appendStringInfo(&mine, "%sn.k%d", mine.len ? ", " : "", i);
 	}
-	appendStringInfo(buf, ", (SELECT coalesce(pg_catalog.max(r.revision) OPERATOR(pg_catalog.+) 1, 0) "
+	appendStringInfo(buf, ", (SELECT coalesce(pg_catalog.max(r.%s) OPERATOR(pg_catalog.+) 1, 0) "
 					 "FROM tidemark_state.%s r WHERE r.%s OPERATOR(pg_catalog.=) n.k%d",
+					 quote_identifier(get_attname(view->final_table, final->revision, false)),
 					 quote_identifier(get_rel_name(view->final_table)),
 					 quote_identifier(get_attname(view->final_table, final->keys[lead], false)),
 					 lead);

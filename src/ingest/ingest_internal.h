@@ -103,8 +103,6 @@ extern List *tm_ingest_live_views(Oid source);
 extern void tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
 								   void *arg);
 
-/* The same for rows of its source. */
-extern void tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows);
 
 /* Note that something was committed, once this transaction is. */
 extern void tm_ingest_signal_at_commit(void);
@@ -125,8 +123,12 @@ extern TimestampTz tm_ingest_stream_watermark(const MetaIngest *ingest, const St
 /* What is stored of it. */
 extern TimestampTz tm_ingest_stored_watermark(Oid stream);
 
-/* Does it follow the time now: are all partitions idle, and is that wanted? */
-extern bool tm_ingest_follows_clock(const MetaIngest *ingest, const StreamOptions *options);
+/*
+ * Would it move if it was computed again, by what is committed?  now: for
+ * watermark_when_idle = 'wall_clock'; DT_NOBEGIN leaves that out.
+ */
+extern bool tm_ingest_watermark_is_behind(const MetaIngest *ingest, const StreamOptions *options,
+										  TimestampTz now);
 
 /* Does a live view over the stream or its table close windows? */
 extern bool tm_ingest_closes_windows(const MetaIngest *ingest);

@@ -69,12 +69,11 @@ typedef struct SessionRun
 	TupleDesc	desc;			/* of the state table */
 	ScanKey		touching;		/* equal keys, start <= .. */
 	FmgrInfo   *compare;		/* per key: order of the index */
-	RowList    *changed;		/* or NULL: rows that were written */
 	SessionRow	row;
 } SessionRun;
 
 static void
-begin_run(SessionRun *session, DeltaMerge *merge)
+begin_run(SessionRun *session, DeltaMerge *merge, TupleDesc delta, RowList *changed)
 {
 	MergeRun   *run = &session->run;
 	Relation	index;
@@ -82,7 +81,7 @@ begin_run(SessionRun *session, DeltaMerge *merge)
 	Oid			operator;
 
 	memset(session, 0, sizeof(*session));
-	tm_merge_run_begin(run, merge);
+	tm_merge_run_begin(run, merge, delta, changed);
 	index = run->index;
 	session->nkeys = merge->nunique - 1;
 	session->start = merge->nkeys - 2;
@@ -326,8 +325,6 @@ write_row(SessionRun *session)
 	delete_others(session);
 	ResetPerTupleExprContext(run->estate);
 	MemoryContextSwitchTo(before);
-	if (session->changed != NULL)
-		tm_row_list_add(session->changed, &made->tts_tid);
 	ExecClearTuple(made);
 	row->exists = false;
 	MemoryContextReset(run->merge->group_cxt);
@@ -371,8 +368,7 @@ tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdes
 	SessionRun	session;
 	int64		groups = 0;
 
-	begin_run(&session, merge);
-	session.changed = changed;
+	begin_run(&session, merge, tupdesc, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		touches;

@@ -12,8 +12,8 @@ CREATE TABLE gap (id int PRIMARY KEY, length interval, key text);
 INSERT INTO gap VALUES (1, '1 us', 'k'), (2, '7 s', 'k'), (3, '20 s', 'k'), (4, '3 min', 'k'), (5, '20 s', 'name'), (6, '45 s', '1');
 CREATE FUNCTION session_query(source text, gap gap) RETURNS text LANGUAGE sql AS
 $$
-    SELECT format('SELECT key, session_start, session_end, count(*) AS n, sum(x) AS total, max(n) AS top, avg(n) AS mean
-  FROM (SELECT %1$s::text AS key, x, n, tidemark.session_start(at, %2$L) OVER w, tidemark.session_end(at, %2$L) OVER w
+    SELECT format('SELECT key, session_start, session_end, count(*) AS n, sum(x) AS total, max(n) AS top, avg(n) AS mean, min(name) FILTER (WHERE x > 60) AS word
+  FROM (SELECT %1$s::text AS key, x, n, name, tidemark.session_start(at, %2$L) OVER w, tidemark.session_end(at, %2$L) OVER w
           FROM %3$s WINDOW w AS (PARTITION BY %1$s::text ORDER BY at)) s GROUP BY key, session_start, session_end', gap.key, gap.length, source)
 $$;
 CREATE FUNCTION make_views(source text) RETURNS void LANGUAGE plpgsql AS

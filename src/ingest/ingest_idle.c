@@ -121,10 +121,9 @@ static bool
 prove(IdlePartition *p, KafkaConsumer *consumer, int timeout_ms)
 {
 	KafkaPosition position;
-	int64		earliest;
 	int64		end;
 
-	if (!tm_kafka_consumer_try_offsets(consumer, p->partition, &earliest, &end, timeout_ms))
+	if (!tm_kafka_consumer_try_end(consumer, p->partition, &end, timeout_ms))
 	{
 		set_idle(p, false);
 		return false;
@@ -149,20 +148,18 @@ tm_ingest_idle_check(IngestIdle *idle, const StreamOptions *options, KafkaConsum
 		IdlePartition *p = &idle->partitions[idle->next];
 		int64		now = tm_clock_monotonic_us();
 		int			left = ROUND_MS - (int) ((now - started) / 1000);
+		bool		due = options->watermark_idle_timeout != STREAM_NEVER &&
+		now - p->heard >= options->watermark_idle_timeout &&
+		(!p->idle || now - p->asked >= proof);
 
-		if (options->watermark_idle_timeout != STREAM_NEVER &&
-			now - p->heard >= options->watermark_idle_timeout &&
-			(!p->idle || now - p->asked >= proof))
-		{
-			if (left <= 0)
-				return;
-			if (!prove(p, consumer, left))
-			{
-				idle->retry_at = tm_clock_monotonic_us() + RETRY_US;
-				return;
-			}
-		}
+		if (due && left <= 0)
+			return;
 		idle->next = (idle->next + 1) % idle->npartitions;
+		if (due && !prove(p, consumer, left))
+		{
+			idle->retry_at = tm_clock_monotonic_us() + RETRY_US;
+			return;
+		}
 	}
 }
 
@@ -199,8 +196,6 @@ tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
 	IngestBatch batch = {.careful = true};
 	int			nall;
 
-	if (options->watermark_idle_timeout == STREAM_NEVER)
-		return;
 	all = tm_meta_partition_list(ingest->stream, &nall);
 	positions = palloc0(sizeof(IngestPosition) * Max(nall, 1));
 	for (int i = 0; i < nall; i++)
@@ -209,14 +204,15 @@ tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
 
 		position->partition = all[i].partition;
 		position->position = position->end = all[i].next_offset;
-		if (TIMESTAMP_IS_NOBEGIN(all[i].idle_since) && is_silent(ingest, options, &all[i], now))
+		if (options->watermark_idle_timeout != STREAM_NEVER &&
+			TIMESTAMP_IS_NOBEGIN(all[i].idle_since) && is_silent(ingest, options, &all[i], now))
 		{
 			position->idleness = INGEST_IDLE_BEGINS;
 			batch.npositions++;
 		}
 	}
-	/* one row is enough to keep what the clock says */
-	if (batch.npositions == 0 && nall > 0 && tm_ingest_follows_clock(ingest, options))
+	/* one row is enough to keep what the clock, or another session, has moved */
+	if (batch.npositions == 0 && nall > 0 && tm_ingest_watermark_is_behind(ingest, options, now))
 		batch.npositions = 1;
 	batch.positions = positions;
 	if (batch.npositions > 0)

@@ -125,8 +125,12 @@ extern TimestampTz tm_ingest_stream_watermark(const MetaIngest *ingest, const St
 /* What is stored of it. */
 extern TimestampTz tm_ingest_stored_watermark(Oid stream);
 
-/* Does it follow the time now: are all partitions idle, and is that wanted? */
-extern bool tm_ingest_follows_clock(const MetaIngest *ingest, const StreamOptions *options);
+/*
+ * Would it move if it was computed again, by what is committed?  now: for
+ * watermark_when_idle = 'wall_clock'; DT_NOBEGIN leaves that out.
+ */
+extern bool tm_ingest_watermark_is_behind(const MetaIngest *ingest, const StreamOptions *options,
+										  TimestampTz now);
 
 /* Does a live view over the stream or its table close windows? */
 extern bool tm_ingest_closes_windows(const MetaIngest *ingest);

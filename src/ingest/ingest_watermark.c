@@ -9,9 +9,10 @@
  * watermark_when_idle = 'wall_clock' it then also follows the time now.
  *
  * It is computed inside the transaction of a batch: the batch's partitions as
- * they are now, the others as they are stored.  Theirs may have moved on
- * meanwhile, in transactions that are not committed; then the next batch sees
- * more.  Every partition row that a batch saves carries the result, so there is
+ * they are now, the others as they are stored.  Theirs may move on at the same
+ * time, in transactions that are not committed; so whoever has saved a batch
+ * looks again afterwards (tm_ingest_watermark_is_behind): the last one to look
+ * sees all of them.  Every partition row that a batch saves carries the result, so there is
  * no row that all workers would have to write; the stream's watermark is the
  * largest of the stored ones.
  *
@@ -109,10 +110,19 @@ wall_clock(const StreamOptions *options, TimestampTz now)
 	return result;
 }
 
-static bool
-follows_clock(const StreamOptions *options)
+/* now: DT_NOBEGIN leaves the clock out. */
+static TimestampTz
+derive(const StreamState *state, const StreamOptions *options, TimestampTz now)
 {
-	return options->watermark_wall_clock && options->watermark_idle_timeout != STREAM_NEVER;
+	TimestampTz result = state->stored;
+
+	if (!TIMESTAMP_IS_NOEND(state->lowest))
+		return state->held ? result : Max(result, state->lowest);
+	result = Max(result, state->largest);
+	if (options->watermark_wall_clock && options->watermark_idle_timeout != STREAM_NEVER &&
+		!TIMESTAMP_IS_NOBEGIN(now))
+		result = Max(result, wall_clock(options, now));
+	return result;
 }
 
 TimestampTz
@@ -120,16 +130,8 @@ tm_ingest_stream_watermark(const MetaIngest *ingest, const StreamOptions *option
 						   int n, MetaPartition *partitions, TimestampTz now)
 {
 	StreamState state = collect(ingest, options, n, partitions);
-	TimestampTz result = state.stored;
+	TimestampTz result = derive(&state, options, now);
 
-	if (TIMESTAMP_IS_NOEND(state.lowest))
-	{
-		result = Max(result, state.largest);
-		if (follows_clock(options))
-			result = Max(result, wall_clock(options, now));
-	}
-	else if (!state.held)
-		result = Max(result, state.lowest);
 	for (int i = 0; i < n; i++)
 		partitions[i].stream_watermark = result;
 	return result;
@@ -165,14 +167,12 @@ closes_windows(Oid source)
 }
 
 bool
-tm_ingest_follows_clock(const MetaIngest *ingest, const StreamOptions *options)
+tm_ingest_watermark_is_behind(const MetaIngest *ingest, const StreamOptions *options,
+							  TimestampTz now)
 {
-	StreamState state;
+	StreamState state = collect(ingest, options, 0, NULL);
 
-	if (!follows_clock(options))
-		return false;
-	state = collect(ingest, options, 0, NULL);
-	return TIMESTAMP_IS_NOEND(state.lowest);
+	return derive(&state, options, now) > state.stored;
 }
 
 bool

@@ -71,6 +71,7 @@ typedef struct IngestWorker
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
 	IngestIdle *idleness;		/* of the partitions */
+	bool		check_watermark;	/* others may have saved at the same time */
 	int64		next_clock;		/* monotonic us: let the watermark follow time */
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
@@ -324,6 +325,7 @@ start_reading(IngestWorker *worker)
 	worker->next_check = next_partition_check();
 	worker->next_save = 0;
 	worker->next_clock = 0;
+	worker->check_watermark = worker->workers > 1;
 	worker->idle = true;
 	return true;
 }
@@ -362,14 +364,16 @@ is_full(const IngestWorker *worker, int count, size_t bytes)
 
 /*
  * Gather until the batch is full or its time is over.  Returns with an empty
- * batch after a wait in which nothing came.  False when the definition has
- * changed: read again, with the options that hold now.
+ * batch after half a second or more in which no message came, whatever else the
+ * client library had to say meanwhile.  False when the definition has changed:
+ * read again, with the options that hold now.
  */
 static bool
 gather(IngestWorker *worker)
 {
 	int64		deadline = 0;
 	bool		empty = true;
+	int64		started = tm_clock_monotonic_us();
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
 	for (;;)
@@ -406,9 +410,8 @@ gather(IngestWorker *worker)
 		tm_kafka_consumer_drain_fd(worker->consumer);
 		if (count == 0)
 		{
-			now = tm_clock_monotonic_us() - now;
-			worker->idle = now >= worker->options->batch_max_delay;
-			if (now >= WAIT_MS * 1000 / 2)
+			worker->idle = tm_clock_monotonic_us() - now >= worker->options->batch_max_delay;
+			if (tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2)
 				return true;
 		}
 	}
@@ -676,6 +679,8 @@ work_batch(IngestWorker *worker, bool wanted)
 		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
 			tm_ingest_watch_advance(&worker->watch, &batch.messages[batch.nmessages - 1], checked);
 		note_saved(worker, &batch);
+		worker->check_watermark |= worker->workers > 1 &&
+			(batch.nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
 		tm_ingest_idle_stored(worker->idleness);
 		worker->more = batch.more;
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
@@ -696,34 +701,44 @@ work_batch(IngestWorker *worker, bool wanted)
 	return outcome == INGEST_APPLIED || outcome == INGEST_CHANGED;
 }
 
-/* All partitions are idle: does a window wait for the time to pass? */
+/*
+ * Can the watermark of the stream move without a message: because partitions of
+ * other workers moved while a batch of this one did not see it yet, or because
+ * time passes while all are idle and a window waits for it?
+ */
 static bool
-is_clock_due(IngestWorker *worker)
+is_watermark_due(IngestWorker *worker)
 {
+	int64		clock = tm_clock_monotonic_us();
+	bool		passes = worker->options->watermark_wall_clock && clock >= worker->next_clock &&
+	tm_ingest_idle_is_complete(worker->idleness);
 	MetaIngest *ingest;
-	bool		result;
+	bool		result = false;
 
-	if (!worker->options->watermark_wall_clock ||
-		tm_clock_monotonic_us() < worker->next_clock ||
-		!tm_ingest_idle_is_complete(worker->idleness))
+	/* while messages come, the next batch will tell */
+	if (!passes && !(worker->check_watermark && worker->idle))
 		return false;
-	worker->next_clock = tm_clock_monotonic_us() + CLOCK_US;
+	if (passes)
+		worker->next_clock = clock + CLOCK_US;
+	worker->check_watermark = false;
 	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	result = is_wanted(worker, ingest) &&
-		tm_ingest_follows_clock(ingest, worker->options) && tm_ingest_closes_windows(ingest);
+	if (is_wanted(worker, ingest))
+		result = tm_ingest_watermark_is_behind(ingest, worker->options, DT_NOBEGIN) ||
+			(passes && tm_ingest_closes_windows(ingest) &&
+			 tm_ingest_watermark_is_behind(ingest, worker->options, tm_clock_now()));
 	tm_worker_commit();
 	return result;
 }
 
 /* Find idle partitions and store that.  False as work_batch(). */
 static bool
-watch_idleness(IngestWorker *worker)
+watch_watermark(IngestWorker *worker)
 {
 	if (definition_changed)
 		return true;
 	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
-	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_clock_due(worker))
+	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker))
 		return true;
 	return work_batch(worker, true);
 }
@@ -771,7 +786,7 @@ run_worker(IngestWorker *worker)
 				break;
 			promote_views(worker);
 		}
-		if (!watch_idleness(worker))
+		if (!watch_watermark(worker))
 			break;
 		if (!check_assignment(worker))
 			break;

@@ -123,9 +123,9 @@ extern char *tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_m
 extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
 											int64 *earliest, int64 *end, int timeout_ms);
 
-/* The same, but false instead of an error. */
-extern bool tm_kafka_consumer_try_offsets(KafkaConsumer *consumer, int partition,
-										  int64 *earliest, int64 *end, int timeout_ms);
+/* The end offset alone; false, in the time given, when there is no answer. */
+extern bool tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition,
+									  int64 *end, int timeout_ms);
 
 /*
  * End offsets of partitions 0 .. n-1, palloc'd.  False when the brokers have not

@@ -171,8 +171,8 @@ throw_range(KafkaConsumer *consumer, int partition, int64 offset)
 	int64		end;
 	bool		known;
 
-	known = tm_kafka_consumer_try_offsets(consumer, partition, &earliest, &end,
-										  3 * KAFKA_SLICE_MS);
+	known = tm_kafka_query_try_offsets(consumer, partition, &earliest, &end,
+									   3 * KAFKA_SLICE_MS);
 	ereport(ERROR,
 			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			 errmsg("offset %lld of partition %d of topic \"%s\" is out of range",

@@ -148,4 +148,11 @@ extern void tm_kafka_config_build(KafkaConsumer *consumer,
 /* Destroy what was taken from the library but is in no batch. */
 extern void tm_kafka_consumer_discard(KafkaConsumer *consumer);
 
+/* ---- kafka_query.c ---- */
+
+/* Like tm_kafka_consumer_query_offsets(), but false instead of an error. */
+extern bool tm_kafka_query_try_offsets(KafkaConsumer *consumer, int partition,
+									   int64 *earliest, int64 *end,
+									   int timeout_ms);
+
 #endif							/* TM_KAFKA_INTERNAL_H */

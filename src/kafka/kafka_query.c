@@ -225,8 +225,8 @@ question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 }
 
 bool
-tm_kafka_consumer_try_offsets(KafkaConsumer *consumer, int partition,
-							  int64 *earliest, int64 *end, int timeout_ms)
+tm_kafka_query_try_offsets(KafkaConsumer *consumer, int partition,
+						   int64 *earliest, int64 *end, int timeout_ms)
 {
 	OffsetsAnswer answer = {partition, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
 
@@ -331,6 +331,21 @@ kafka_time(TimestampTz time)
 	if (time <= -epoch_us)
 		return 0;
 	return (time / 1000) + (time % 1000 > 0 ? 1 : 0) + epoch_us / 1000;
+}
+
+/*
+ * Asked as the offset for the time "end", because
+ * rd_kafka_query_watermark_offsets() does not keep to its time while the leader
+ * cannot be reached.
+ */
+bool
+tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
+						  int timeout_ms)
+{
+	TimeAnswer	answer = {1, &partition, RD_KAFKA_OFFSET_END, end, partition};
+
+	return ask(consumer, question_time, &answer, timeout_ms) ==
+		RD_KAFKA_RESP_ERR_NO_ERROR && *end != KAFKA_OFFSET_NONE;
 }
 
 void

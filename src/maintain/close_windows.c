@@ -292,7 +292,7 @@ close_passed(MaintainView *entry, const MetaView *view, MetaProgress *progress, 
 {
 	ViewEmit	emit = entry->spec->options.emit;
 	WindowWalk	walk = {.done = progress->closed_until,.until = closable(entry->spec, progress),
-	.stay = emit == VIEW_EMIT_REVISIONS,.limit = limit};
+	.stay = emit == VIEW_EMIT_REVISIONS,.limit = limit,.rows.cxt = CurrentMemoryContext};
 
 	if (walk.until <= progress->closed_until)
 		return;
@@ -319,7 +319,7 @@ prune_table(const WindowTable *window, Oid table, const MetaProgress *progress,
 			TimestampTz until, int limit)
 {
 	WindowWalk	walk = {.table = window,.done = progress->pruned_until,.until = until,
-	.limit = limit};
+	.limit = limit,.rows.cxt = CurrentMemoryContext};
 
 	walk_windows(&walk, table);
 	if (walk.rows.n > 0)

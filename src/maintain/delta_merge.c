@@ -26,6 +26,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -108,9 +109,16 @@ init_scan_keys(MergeRun *run)
 	}
 }
 
-void
-tm_merge_run_begin(MergeRun *run, DeltaMerge *merge)
+PartialState *
+tm_delta_merge_state(const DeltaMerge *merge, int i)
 {
+	return merge->states[i];
+}
+
+void
+tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta, RowList *changed)
+{
+	run->changed = changed;
 	run->merge = merge;
 	run->rel = table_open(merge->state_table, RowExclusiveLock);
 	run->index = open_key_index(merge, run->rel);
@@ -122,6 +130,10 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge)
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
+	run->wrap = palloc(sizeof(bool) * Max(merge->nstates, 1));
+	for (int i = 0; i < merge->nstates; i++)
+		run->wrap[i] = merge->internal[i] &&
+			TupleDescAttr(delta, merge->nkeys + i)->atttypid == BYTEAOID;
 	run->cid = GetCurrentCommandId(true);
 }
 
@@ -155,7 +167,7 @@ tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i)
 {
 	Datum		value = delta->tts_values[run->merge->nkeys + i];
 
-	if (run->merge->internal[i] && !delta->tts_isnull[run->merge->nkeys + i])
+	if (run->wrap[i] && !delta->tts_isnull[run->merge->nkeys + i])
 		value = tm_partial_state_wrap(run->merge->states[i], value);
 	return value;
 }
@@ -165,6 +177,8 @@ tm_merge_run_insert(MergeRun *run)
 {
 	table_tuple_insert(run->rel, run->made, run->cid, 0, NULL);
 	(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	if (run->changed != NULL)
+		tm_row_list_add(run->changed, &run->made->tts_tid);
 }
 
 void
@@ -181,6 +195,8 @@ tm_merge_run_update(MergeRun *run, ItemPointer tid)
 				 errmsg("could not serialize access to the state of a continuous view")));
 	if (update_indexes)
 		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	if (run->changed != NULL)
+		tm_row_list_add(run->changed, &run->made->tts_tid);
 }
 
 static void
@@ -240,9 +256,9 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 	if (merge->session)
 	{
 		ExecDropSingleTupleTableSlot(slot);
-		return tm_session_merge_run(merge, delta, tupdesc);
+		return tm_session_merge_run(merge, delta, tupdesc, changed);
 	}
-	tm_merge_run_begin(&run, merge);
+	tm_merge_run_begin(&run, merge, tupdesc, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		found;
@@ -259,8 +275,6 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
 			update_group(&run, slot);
 		ResetPerTupleExprContext(run.estate);
 		MemoryContextSwitchTo(before);
-		if (changed != NULL && (!found || merge->nstates > 0))
-			tm_row_list_add(changed, &run.made->tts_tid);
 		groups++;
 	}
 	tm_merge_run_end(&run);

@@ -4,6 +4,7 @@
  *
  *	  as the view's owner, under its settings:
  *		partial states of the rows, into a tuplestore	(no lock on the view)
+ *		those of panes, into those of windows			(delta_expand.c)
  *		lock the view
  *		a new snapshot, and the merge
  *		the rows that were too late for it				(late_rows.c)
@@ -123,6 +124,7 @@ static void
 load_view(MaintainView *entry, const MetaView *view)
 {
 	MemoryContext before;
+	DeltaMerge *merge;
 
 	if (entry->cxt != NULL)
 		MemoryContextDelete(entry->cxt);
@@ -132,6 +134,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->merge = NULL;
 	entry->close = NULL;
 	entry->emit = entry->revise = entry->show = NULL;
+	entry->expand = NULL;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
 	entry->query_view = view->query_view;
@@ -141,8 +144,11 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->other_tables = entry->spec->other_tables;
 	check_stamps(view, entry->spec);
 	tm_view_check_permissions(entry->spec);
+	merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	if (VIEW_IS_PANED(entry->spec))
+		entry->expand = tm_delta_expand_create(entry->spec, merge, entry->cxt);
 	/* last: without it the view counts as not loaded */
-	entry->merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
+	entry->merge = merge;
 	MemoryContextSwitchTo(before);
 }
 
@@ -220,6 +226,18 @@ get_late_plan(MaintainView *entry)
 	return entry->late_plan;
 }
 
+/* The groups of some rows, as they are merged. */
+static Tuplestorestate *
+run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
+		 TupleDesc *tupdesc)
+{
+	Tuplestorestate *delta = tm_partial_plan_run(plan, batch, tupdesc);
+
+	if (entry->expand != NULL)
+		delta = tm_delta_expand_run(entry->expand, delta, rows, tupdesc);
+	return delta;
+}
+
 static Tuplestorestate *
 run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tupdesc)
 {
@@ -227,7 +245,7 @@ run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tup
 	PartialPlan *plan = late ? get_on_time_plan(entry) : entry->plan;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	delta = tm_partial_plan_run(plan, batch, tupdesc);
+	delta = run_plan(entry, plan, late ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL, batch, tupdesc);
 	PopActiveSnapshot();
 	return delta;
 }
@@ -242,7 +260,7 @@ merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, T
 {
 	const ContinuousOptions *options = &entry->spec->options;
 	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
-	RowList		changed = {0};
+	RowList		changed = {.cxt = CurrentMemoryContext};
 
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
@@ -340,7 +358,7 @@ tm_maintain_apply_source(const MetaView *view)
 	tm_maintain_prepare(entry, view);
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
-	delta = tm_partial_plan_run(plan, NULL, &tupdesc);
+	delta = run_plan(entry, plan, rows, NULL, &tupdesc);
 	TM_FAULT("merge");
 	tm_maintain_lock(view->state_table);
 	merge_delta(entry, view, delta, tupdesc, false);

@@ -111,6 +111,7 @@ get_pending(const MetaView *view)
 		register_callbacks();
 		entry = palloc0(sizeof(Pending));
 		entry->state_table = view->state_table;
+		entry->changed.cxt = TopTransactionContext;
 		initStringInfo(&entry->groups);
 		pending = lappend(pending, entry);
 		MemoryContextSwitchTo(before);
@@ -125,11 +126,9 @@ void
 tm_notify_changed(const MetaView *view, const RowList *rows)
 {
 	Pending    *entry = get_pending(view);
-	MemoryContext before = MemoryContextSwitchTo(TopTransactionContext);
 
 	for (int i = 0; i < rows->n; i++)
 		tm_row_list_add(&entry->changed, &rows->tids[i]);
-	MemoryContextSwitchTo(before);
 }
 
 /* Until it is clear that they do not fit. */

@@ -37,7 +37,7 @@ tm_row_list_add(RowList *list, ItemPointer tid)
 	{
 		list->max = Max(64, list->max * 2);
 		list->tids = list->tids == NULL ?
-			palloc_array(ItemPointerData, list->max) :
+			MemoryContextAlloc(list->cxt, sizeof(ItemPointerData) * list->max) :
 			repalloc_huge(list->tids, sizeof(ItemPointerData) * list->max);
 	}
 	list->tids[list->n++] = *tid;

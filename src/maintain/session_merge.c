@@ -73,7 +73,7 @@ typedef struct SessionRun
 } SessionRun;
 
 static void
-begin_run(SessionRun *session, DeltaMerge *merge)
+begin_run(SessionRun *session, DeltaMerge *merge, TupleDesc delta, RowList *changed)
 {
 	MergeRun   *run = &session->run;
 	Relation	index;
@@ -81,7 +81,7 @@ begin_run(SessionRun *session, DeltaMerge *merge)
 	Oid			operator;
 
 	memset(session, 0, sizeof(*session));
-	tm_merge_run_begin(run, merge);
+	tm_merge_run_begin(run, merge, delta, changed);
 	index = run->index;
 	session->nkeys = merge->nunique - 1;
 	session->start = merge->nkeys - 2;
@@ -218,6 +218,9 @@ add_stored(SessionRun *session)
 	{
 		row->tid = found->tts_tid;
 		row->tid_start = start;
+		/* of equal keys the stored ones: another look is another index entry */
+		for (int i = 0; i < session->nkeys; i++)
+			row->values[i] = copy_value(session, i, found->tts_values[i], found->tts_isnull[i]);
 	}
 	row->has_stored = true;
 }
@@ -320,9 +323,9 @@ write_row(SessionRun *session)
 	else
 		tm_merge_run_insert(run);
 	delete_others(session);
-	ExecClearTuple(made);
 	ResetPerTupleExprContext(run->estate);
 	MemoryContextSwitchTo(before);
+	ExecClearTuple(made);
 	row->exists = false;
 	MemoryContextReset(run->merge->group_cxt);
 }
@@ -357,14 +360,15 @@ touches_row(SessionRun *session, TupleTableSlot *delta)
 }
 
 int64
-tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
+tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+					 RowList *changed)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
 	SessionRun	session;
 	int64		groups = 0;
 
-	begin_run(&session, merge);
+	begin_run(&session, merge, tupdesc, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		touches;

@@ -321,7 +321,7 @@ SELECT v.view, v.source,
        coalesce(s.rows, 0) AS rows,
        coalesce(s.late, 0) AS late,
        pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time,
-       s.horizon, s.closed_until, s.pruned_until,
+       s.closed_until, s.pruned_until,
        coalesce(s.closed, 0) AS closed
 FROM tidemark_state.view v
      LEFT JOIN pg_catalog.pg_class c ON c.oid = v.view
@@ -364,7 +364,6 @@ COMMENT ON COLUMN tidemark.views.state_bytes IS 'disk space of its groups with i
 COMMENT ON COLUMN tidemark.views.rows IS 'rows taken in, a counter';
 COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, once per window, a counter';
 COMMENT ON COLUMN tidemark.views.maintain_time IS 'time spent on maintaining it, a counter';
-COMMENT ON COLUMN tidemark.views.horizon IS 'the watermark that its windows were last closed by; NULL when they do not close';
 COMMENT ON COLUMN tidemark.views.closed_until IS 'all windows that end up to then are closed';
 COMMENT ON COLUMN tidemark.views.pruned_until IS 'all windows that end up to then have left the view, by tidemark.retention';
 COMMENT ON COLUMN tidemark.views.closed IS 'groups of closed windows of a view with tidemark.emit = ''final'', a counter';

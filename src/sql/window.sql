@@ -85,6 +85,21 @@ LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'tm_is_row_on_time';
 COMMENT ON FUNCTION tidemark_state.is_row_on_time(timestamp, bigint, timestamptz) IS
 'false when a row is late for sessions: ts (UTC) + allowed_lateness (microseconds) < watermark as of the row; true when either time is NULL';
+
+CREATE FUNCTION tidemark_state.late_until(ts timestamptz, allowed_lateness bigint, watermark timestamptz)
+RETURNS timestamptz
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'tm_late_until';
+COMMENT ON FUNCTION tidemark_state.late_until(timestamptz, bigint, timestamptz) IS
+'the row is late for its windows that end at this time or before, watermark - allowed_lateness (microseconds); NULL when there can be none';
+
+CREATE FUNCTION tidemark_state.late_until(ts timestamp, allowed_lateness bigint, watermark timestamptz)
+RETURNS timestamp
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'tm_late_until';
+COMMENT ON FUNCTION tidemark_state.late_until(timestamp, bigint, timestamptz) IS
+'the row is late for its windows that end at this time (UTC) or before, watermark - allowed_lateness (microseconds); NULL when there can be none';
+
 -- Hopping and cumulating windows: the windows of the pane of ts.  Views use the
 -- two parts apart.
 

@@ -25,6 +25,7 @@
 #include "tcop/utility.h"
 
 #include "meta/meta.h"
+#include "window/window.h"
 
 /* What a view keeps, and for how long: its tidemark.* options. */
 typedef enum ViewEmit
@@ -78,6 +79,10 @@ typedef struct ViewWindow
  * window_end with cumulate(), whose windows share their starts.
  */
 #define VIEW_WINDOW_LEAD_IS_END(window) ((window)->kind == VIEW_WINDOW_CUMULATE)
+
+/* Is the view maintained by panes? */
+#define VIEW_IS_PANED(spec) ((spec)->window.kind == VIEW_WINDOW_HOP || \
+							 (spec)->window.kind == VIEW_WINDOW_CUMULATE)
 
 /* A group key. */
 typedef struct ViewKey
@@ -156,6 +161,12 @@ extern ViewSpec *tm_view_load_spec(const MetaView *view);
 extern int	tm_view_find_window_start(const ViewSpec *spec);
 
 /*
+ * The sizes of its hop() or cumulate().  They may call functions, which the
+ * caller has to be allowed to; throws as the window functions do.
+ */
+extern void tm_view_parse_panes(const ViewWindow *window, PanedSpec *panes);
+
+/*
  * The level of the view's query, or of a copy of it, whose range table has the
  * source: the query itself, or the subquery that makes sessions.
  */
@@ -183,12 +194,18 @@ extern void tm_view_check_permissions(const ViewSpec *spec);
  * the columns of the source relation; its Aggrefs are partial already
  * (AGGSPLIT_INITIAL_SERIAL), so it can be planned only by tm_maintain_plan().
  * over_source: keep the source relation itself, for its history.
+ *
+ * A view over hop() or cumulate() gets its rows by pane instead: the pane's
+ * start, then with VIEW_ROWS_ON_TIME late_until (the rows are late for windows
+ * that end up to there; NULL: for none), then the stored keys but those of the
+ * window, then states.
  */
 typedef enum ViewRows
 {
 	VIEW_ROWS_ALL,
 	VIEW_ROWS_ON_TIME,			/* in no window that they are late for */
-	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_lead */
+	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_lead; never
+								 * by pane */
 } ViewRows;
 
 extern Query *tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source);

@@ -10,7 +10,8 @@
  * view over it; both would have to follow every ALTER of the source.)
  *
  * Whether a row is late for a window is one expression, the same for
- * maintenance, history and verify(): see add_lateness().
+ * maintenance, history and verify(): see tm_view_make_on_time(); with panes,
+ * see view_delta_paned.c.
  *
  * Runs in: wherever a view is maintained or verified.
  */
@@ -286,8 +287,8 @@ make_partial_aggref(const ViewState *state)
 	return aggref;
 }
 
-static void
-add_output(Query *query, Expr *expr, char prefix, Index sortgroupref)
+void
+tm_view_add_output(Query *query, Expr *expr, char prefix, Index sortgroupref)
 {
 	int			resno = list_length(query->targetList) + 1;
 	TargetEntry *tle = makeTargetEntry(expr, resno, psprintf("%c%d", prefix, resno), false);
@@ -296,9 +297,16 @@ add_output(Query *query, Expr *expr, char prefix, Index sortgroupref)
 	query->targetList = lappend(query->targetList, tle);
 }
 
-/* The clauses of the stored keys, in the order of GROUP BY. */
+/* Is it a column of the delta?  by_pane: one whose groups are panes. */
+static bool
+is_delta_key(const ViewSpec *spec, int key, bool by_pane)
+{
+	return spec->keys[key].end_of < 0 && !(by_pane && tm_view_is_window_key(spec, key));
+}
+
+/* The clauses of the keys of the delta, in the order of GROUP BY. */
 static List *
-stored_group_clause(const ViewSpec *spec)
+delta_group_clause(const ViewSpec *spec, bool by_pane)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -309,7 +317,7 @@ stored_group_clause(const ViewSpec *spec)
 
 		for (int i = 0; i < spec->nkeys; i++)
 			if (spec->keys[i].sortgroupref == clause->tleSortGroupRef &&
-				spec->keys[i].end_of < 0)
+				is_delta_key(spec, i, by_pane))
 				result = lappend(result, copyObject(clause));
 	}
 	return result;
@@ -337,28 +345,33 @@ tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 {
 	Query	   *query = copyObject(spec->query);
 	Query	   *level = tm_view_source_level(spec, query);
+	bool		by_pane = VIEW_IS_PANED(spec) && rows != VIEW_ROWS_ADMITTED;
 
 	query->havingQual = NULL;
 	query->targetList = NIL;
+	query->groupClause = delta_group_clause(spec, by_pane);
 	query->constraintDeps = NIL;
 	if (!over_source)
 		replace_source(spec, level);
-	restrict_rows(spec, level, rows, over_source);
+	if (by_pane)
+		tm_view_add_panes(spec, query, rows == VIEW_ROWS_ON_TIME ?
+						  make_horizon(spec, level, over_source) : NULL);
+	else
+		restrict_rows(spec, level, rows, over_source);
 	if (spec->no_keys)
-		add_output(query, (Expr *) makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true),
-				   'g', 0);
+		tm_view_add_output(query, (Expr *) makeConst(INT2OID, -1, InvalidOid, 2, Int16GetDatum(0), false, true),
+						   'g', 0);
 	for (int i = 0; i < spec->nkeys; i++)
 	{
 		const ViewKey *key = &spec->keys[i];
 
-		if (key->end_of < 0)
-			add_output(query, copyObject(key->expr), 'g', key->sortgroupref);
+		if (is_delta_key(spec, i, by_pane))
+			tm_view_add_output(query, copyObject(key->expr), 'g', key->sortgroupref);
 	}
-	query->groupClause = stored_group_clause(spec);
 	if (spec->window.kind == VIEW_WINDOW_SESSION)
 		query->sortClause = session_sort_clause(spec);
 	for (int i = 0; i < spec->nstates; i++)
-		add_output(query, (Expr *) make_partial_aggref(&spec->states[i]), 'a', 0);
+		tm_view_add_output(query, (Expr *) make_partial_aggref(&spec->states[i]), 'a', 0);
 	query->hasAggs = spec->nstates > 0;
 	return query;
 }
@@ -399,12 +412,14 @@ tm_view_late_query(const ViewSpec *spec)
 	query->constraintDeps = NIL;
 	query->hasAggs = query->hasWindowFuncs = false;
 	replace_source(spec, query);
+	if (VIEW_IS_PANED(spec))
+		tm_view_add_qual(query, tm_view_make_late_candidate(spec, make_horizon(spec, query, false)));
 	on_time = (Expr *) tm_view_make_on_time(spec, make_horizon(spec, query, false));
 	tm_view_add_qual(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(on_time), -1));
-	add_output(query, (Expr *) make_batch_var(spec, query, BATCH_ROW), 'r', 0);
+	tm_view_add_output(query, (Expr *) make_batch_var(spec, query, BATCH_ROW), 'r', 0);
 	for (AttrNumber attno = 1; attno <= 2; attno++)
-		add_output(query, session ? (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid) :
-				   (Expr *) make_window_var(spec, attno), 'w', 0);
+		tm_view_add_output(query, session ? (Expr *) makeNullConst(TIMESTAMPTZOID, -1, InvalidOid) :
+						   (Expr *) make_window_var(spec, attno), 'w', 0);
 	add_distinct(query);
 	return query;
 }

@@ -29,6 +29,9 @@ extern void tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_own
 /* Where the query first reads a column of its top level, or -1. */
 extern int	tm_view_column_location(const Query *query, Index rti, AttrNumber attno);
 
+/* Is the entry below the nullable side of an outer join? */
+extern bool tm_view_is_nullable(const Query *query, Index rti);
+
 /* ---- view_window.c ---- */
 
 /* tidemark.tumble(), hop() or cumulate()? */
@@ -77,6 +80,22 @@ extern bool tm_view_same_state(const Aggref *a, const Aggref *b);
  */
 extern Node *tm_view_make_on_time(const ViewSpec *spec, Node *horizon);
 extern void tm_view_add_qual(Query *level, Node *qual);
+extern void tm_view_add_output(Query *query, Expr *expr, char prefix, Index sortgroupref);
+
+/* ---- view_delta_paned.c ---- */
+
+/* Keys of the query's window, which a delta has in the form of panes. */
+extern bool tm_view_is_window_key(const ViewSpec *spec, int key);
+
+/*
+ * Let the query group by panes instead: takes the window function out of its
+ * FROM clause, adds the first outputs and their clauses.  horizon: of
+ * VIEW_ROWS_ON_TIME, or NULL.
+ */
+extern void tm_view_add_panes(const ViewSpec *spec, Query *query, Node *horizon);
+
+/* Before it is multiplied by windows: can a row be late for one? */
+extern Node *tm_view_make_late_candidate(const ViewSpec *spec, Node *horizon);
 
 /* ---- view_rewrite.c ---- */
 

@@ -227,8 +227,6 @@ check_level(SessionParse *parse)
 		refuse_inside(parse, exprLocation(level->limitCount ? level->limitCount :
 										  level->limitOffset),
 					  "LIMIT or OFFSET", "Use it in the query that reads the view.");
-	if (level->rowMarks != NIL)
-		refuse_inside(parse, location, "FOR UPDATE", "Omit the clause.");
 	if (level->hasTargetSRFs)
 		refuse_inside(parse, location, "a set-returning function in the select list",
 					  "Use it in the FROM clause.");
@@ -555,7 +553,7 @@ tm_view_find_session(ViewSpec *spec, ParseState *pstate)
 		return;					/* refused later */
 	if (find_call(query) != NULL)
 		tm_view_refuse(pstate, find_call(query)->location,
-					   "session_start() or session_end() beside GROUP BY is",
+					   "session_start() or session_end() outside of a subquery is",
 					   "Compute the sessions in a subquery in FROM, and group by its columns.");
 	window->rti = find_item(query);
 	if (window->rti == 0)

@@ -274,6 +274,15 @@ locate_in_jointree(Node *node, Index rti, bool *nullable)
 	}
 }
 
+bool
+tm_view_is_nullable(const Query *query, Index rti)
+{
+	bool		nullable = false;
+
+	(void) locate_in_jointree((Node *) query->jointree, rti, &nullable);
+	return nullable;
+}
+
 /*
  * Rows must enter the source through the source alone, and all of them must be
  * rows of the query.
@@ -304,7 +313,6 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 	RangeTblEntry *rte = rt_fetch(spec->source_rti, level->rtable);
 	char		relkind = get_rel_relkind(spec->source);
 	char	   *name = get_rel_name(spec->source);
-	bool		nullable = false;
 	int			location = relation_location(level, spec->source_rti);
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
@@ -340,8 +348,7 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 				 errmsg("row security of \"%s\" applies to the owner of the continuous view", name),
 				 errhint("Let a role that row security does not apply to own the view."),
 				 parser_errposition(pstate, location)));
-	(void) locate_in_jointree((Node *) level->jointree, spec->source_rti, &nullable);
-	if (nullable)
+	if (tm_view_is_nullable(level, spec->source_rti))
 		tm_view_refuse(pstate, location,
 					   psprintf("\"%s\" on the nullable side of an outer join is", name),
 					   "Write the join so that every row of the source is kept.");

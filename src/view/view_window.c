@@ -18,6 +18,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
@@ -87,7 +88,7 @@ is_window_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *a
 {
 	const Var  *var = (const Var *) expr;
 
-	if (!IsA(expr, Var) || var->varlevelsup > 0 ||
+	if (!IsA(expr, Var) || var->varlevelsup > 0 || var->varattno <= 0 ||
 		get_window_call(rt_fetch(var->varno, query->rtable)) == NULL)
 		return false;
 	*rti = var->varno;
@@ -207,6 +208,7 @@ derive_ends(ViewSpec *spec)
 typedef struct WindowUse
 {
 	const ViewSpec *spec;
+	int			sublevels_up;
 	int			location;
 } WindowUse;
 
@@ -216,14 +218,39 @@ other_use_walker(Node *node, WindowUse *use)
 	if (node == NULL)
 		return false;
 	if (IsA(node, Var) && ((Var *) node)->varno == (int) use->spec->window.rti &&
-		((Var *) node)->varlevelsup == 0)
+		(int) ((Var *) node)->varlevelsup == use->sublevels_up)
 	{
 		use->location = ((Var *) node)->location;
 		return true;
 	}
 	if (IsA(node, Query))
-		return false;			/* lateral references are found by their use */
+	{
+		bool		result;
+
+		use->sublevels_up++;
+		result = query_tree_walker((Query *) node, other_use_walker, use, 0);
+		use->sublevels_up--;
+		return result;
+	}
 	return expression_tree_walker(node, other_use_walker, use);
+}
+
+/* Lateral references. */
+static bool
+used_in_range_table(const ViewSpec *spec, WindowUse *use)
+{
+	ListCell   *lc;
+
+	foreach(lc, spec->query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		if (other_use_walker((Node *) rte->functions, use) ||
+			other_use_walker((Node *) rte->values_lists, use) ||
+			other_use_walker((Node *) rte->subquery, use))
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -261,6 +288,26 @@ check_other_keys(const ViewSpec *spec, WindowUse *use)
 }
 
 static void
+check_sizes(const ViewSpec *spec, ParseState *pstate, char *name)
+{
+	const ViewWindow *window = &spec->window;
+	List	   *sizes = list_copy_tail(window->call->args, 1);
+	ParseCallbackState callback;
+	PanedSpec	panes;
+
+	if (contain_var_clause((Node *) sizes) || contain_subplans((Node *) sizes))
+		tm_view_refuse(pstate, window->call->location,
+					   psprintf("%s() with sizes that are not constant is", name),
+					   "Write the sizes as constants.");
+	/* at CREATE; whoever loads a view need not be who may evaluate it */
+	if (pstate->p_sourcetext == NULL)
+		return;
+	setup_parser_errposition_callback(&callback, pstate, window->call->location);
+	tm_view_parse_panes(window, &panes);
+	cancel_parser_errposition_callback(&callback);
+}
+
+static void
 check_paned(ViewSpec *spec, ParseState *pstate)
 {
 	ViewWindow *window = &spec->window;
@@ -275,12 +322,14 @@ check_paned(ViewSpec *spec, ParseState *pstate)
 				 errmsg("%s() in a continuous view needs its window in GROUP BY", name),
 				 errhint("Add window_start and window_end to GROUP BY."),
 				 parser_errposition(pstate, window->call->location)));
-	if (contain_var_clause((Node *) list_copy_tail(window->call->args, 1)) ||
-		contain_subplans((Node *) list_copy_tail(window->call->args, 1)))
+	/* panes cannot keep rows that lie in no window */
+	if (tm_view_is_nullable(query, window->rti))
 		tm_view_refuse(pstate, window->call->location,
-					   psprintf("%s() with sizes that are not constant is", name),
-					   "Write the sizes as constants.");
-	if (other_use_walker((Node *) query->jointree, &use) || check_other_keys(spec, &use) ||
+					   psprintf("%s() on the nullable side of an outer join is", name),
+					   "Use CROSS JOIN; rows in no window are in no group then.");
+	check_sizes(spec, pstate, name);
+	if (other_use_walker((Node *) query->jointree, &use) || used_in_range_table(spec, &use) ||
+		check_other_keys(spec, &use) ||
 		other_output_walker((Node *) query->targetList, &use) ||
 		other_output_walker(query->havingQual, &use))
 		tm_view_refuse(pstate, use.location,

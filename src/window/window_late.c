@@ -15,6 +15,7 @@
 
 PG_FUNCTION_INFO_V1(tm_is_on_time);
 PG_FUNCTION_INFO_V1(tm_is_row_on_time);
+PG_FUNCTION_INFO_V1(tm_late_until);
 
 /* A sum beyond the last timestamp is later than any watermark. */
 static inline TimestampTz
@@ -56,4 +57,23 @@ tm_is_row_on_time(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(true);
 	PG_RETURN_BOOL(tm_window_is_row_on_time(PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_INT64(1),
 											PG_GETARG_TIMESTAMPTZ(2)));
+}
+
+/*
+ * late_until(ts, allowed_lateness, watermark): a row is late for a window that
+ * contains it if this is not NULL and window_end is not after it, which says
+ * the same as is_on_time().
+ */
+Datum
+tm_late_until(PG_FUNCTION_ARGS)
+{
+	TimestampTz until;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_INT64(1), &until) ||
+		until <= PG_GETARG_TIMESTAMPTZ(0))
+		PG_RETURN_NULL();
+	/* every window has ended by then */
+	PG_RETURN_TIMESTAMPTZ(Min(until, END_TIMESTAMP - 1));
 }

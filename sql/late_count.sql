@@ -78,4 +78,4 @@ SELECT v.view, r.* FROM tidemark.views v, tidemark.verify(v.view) r;
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
 DROP TABLE s_table;
-DROP FUNCTION make_stream, message, query, make_view, judged, check_late;
+DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted;

@@ -158,4 +158,4 @@ DROP EXTENSION tidemark CASCADE;
 DROP TABLE s_table;
 DROP OWNED BY late_owner, late_other;
 DROP ROLE late_owner, late_other;
-DROP FUNCTION make_stream, message, query, make_view, judged, check_late, late;
+DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted, late;

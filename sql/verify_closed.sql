@@ -88,4 +88,4 @@ SELECT view, problem, view_row->'n' AS view_n, batch_row->'n' AS batch_n FROM ve
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
 DROP TABLE s_table;
-DROP FUNCTION make_stream, message, query, make_view, judged, check_late, make_views, verify_all, bounds;
+DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted, make_views, verify_all, bounds;

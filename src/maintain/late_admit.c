@@ -251,12 +251,6 @@ check_emit(const MetaView *view, const ViewSpec *spec)
 				 errmsg("continuous view \"%s\" cannot admit late rows", get_rel_name(view->view)),
 				 errdetail("Each of its windows appears exactly once."),
 				 errhint("Create it with tidemark.emit = 'final, revisions'.")));
-	if (spec->options.emit == VIEW_EMIT_REVISIONS && spec->window.kind == VIEW_WINDOW_SESSION)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("continuous view \"%s\" cannot admit late rows", get_rel_name(view->view)),
-				 errdetail("A late row could join sessions that have been emitted into one, which is no revision of any."),
-				 errhint("Create it with tidemark.emit = 'changes'.")));
 }
 
 int64

@@ -237,18 +237,6 @@ get_gaps(const MetaView *view, StreamBounds *bounds)
 						get_rel_name(view->source))));
 }
 
-/* What the view may have read by itself: its ingest knew no watermark there. */
-static void
-get_quiet(const MetaView *view, StreamBounds *bounds)
-{
-	int			n;
-	MetaRange  *unread = tm_meta_stream_list_unread(view->source, &n);
-
-	bounds->quiet = palloc_array(StreamGap, Max(n, 1));
-	for (int i = 0; i < n; i++)
-		bounds->quiet[bounds->nquiet++] = make_gap(&unread[i]);
-}
-
 static StreamBounds *
 get_bounds(const MetaView *view)
 {
@@ -271,7 +259,7 @@ get_bounds(const MetaView *view)
 		bounds->max_event_time[i] = applied[i].max_event_time;
 	}
 	get_gaps(view, bounds);
-	get_quiet(view, bounds);
+	bounds->quiet = tm_meta_stream_list_quiet(view->source, &bounds->nquiet);
 	return bounds;
 }
 

@@ -199,6 +199,9 @@ extern MetaView *tm_meta_view_find_by_any(Oid relid);
 /* By state table, as the active snapshot sees it. */
 extern MetaView *tm_meta_view_find_seen(Oid state_table);
 
+/* The table of views: every change of it is a relcache invalidation. */
+extern Oid	tm_meta_view_catalog(void);
+
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
 

@@ -17,7 +17,8 @@
 /* What is compared. */
 typedef struct VerifyRange
 {
-	const TimestampTz *since;	/* windows that start then or later; NULL = all */
+	const TimestampTz *since;	/* windows that start then or later; NULL =
+								 * all */
 	TimestampTz pruned_until;	/* windows that end later; DT_NOBEGIN = all */
 	TimestampTz closed_until;	/* of a view of closed windows: those that end
 								 * up to then */

@@ -270,6 +270,72 @@ tm_view_final_query(const ViewSpec *spec, Oid final_table, Oid state_table)
 	return query;
 }
 
+static Expr *
+make_final_var(Oid final_table, AttrNumber attno)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(final_table, attno, &type, &typmod, &collation);
+	return (Expr *) makeVar(1, attno, type, typmod, collation, 0);
+}
+
+static void
+add_final_column(Query *query, Oid final_table, AttrNumber attno, char *name, bool junk)
+{
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry(make_final_var(final_table, attno),
+												list_length(query->targetList) + 1, name, junk));
+}
+
+/* ORDER BY a column, from the greatest value down for reverse. */
+static SortGroupClause *
+add_sort(Query *query, int column, bool reverse)
+{
+	TargetEntry *tle = list_nth(query->targetList, column);
+	SortGroupClause *clause = makeNode(SortGroupClause);
+	Oid			lt;
+	Oid			gt;
+
+	get_sort_group_operators(exprType((Node *) tle->expr), true, true, true, &lt, &clause->eqop,
+							 &gt, &clause->hashable);
+	clause->sortop = reverse ? gt : lt;
+	clause->nulls_first = reverse;
+	tle->ressortgroupref = clause->tleSortGroupRef = column + 1;
+	query->sortClause = lappend(query->sortClause, clause);
+	return clause;
+}
+
+/* DISTINCT ON the keys, ORDER BY them and the revision, the last one first. */
+static void
+choose_last_revision(Query *query, Oid final_table, AttrNumber revision, int nkeys)
+{
+	add_final_column(query, final_table, revision, "revision", true);
+	for (int i = 0; i < nkeys; i++)
+		query->distinctClause = lappend(query->distinctClause,
+										copyObject(add_sort(query, i, false)));
+	(void) add_sort(query, list_length(query->targetList) - 1, true);
+	query->hasDistinctOn = true;
+}
+
+Query *
+tm_view_kept_final_query(const ViewSpec *spec, Oid final_table)
+{
+	ViewFinal  *final = tm_view_final_layout(spec);
+	Query	   *query = tm_view_make_query(final_table);
+	int			nkeys = 0;
+
+	for (int i = 0; i < spec->nkeys; i++)
+		if (spec->keys[i].end_of < 0)
+			add_final_column(query, final_table, final->keys[i], psprintf("k%d", ++nkeys), false);
+	for (int i = 1; i <= final->noutput; i++)
+		add_final_column(query, final_table, i, get_attname(final_table, i, false), false);
+	if (final->revision != InvalidAttrNumber)
+		choose_last_revision(query, final_table, final->revision, nkeys);
+	return query;
+}
+
 /* ctid = ANY ($1) */
 static Node *
 make_chosen(void)

@@ -32,6 +32,14 @@ SELECT window_start, window_end, auction,
   FROM {source} AS s, tidemark.tumble(s.date_time, '10 s')
  GROUP BY window_start, window_end, auction;
 """
+SESSION_VIEW = """
+CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS
+SELECT bidder, session_start, session_end, count(*) AS bids
+  FROM (SELECT bidder, tidemark.session_start(date_time, '10 s') OVER w,
+               tidemark.session_end(date_time, '10 s') OVER w
+          FROM bid_stream WINDOW w AS (PARTITION BY bidder ORDER BY date_time)) s
+ GROUP BY bidder, session_start, session_end;
+"""
 # Nexmark's query 5 without its last step; and the same in windows that grow.
 PANED_VIEW = """
 CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS
@@ -55,6 +63,7 @@ CASES = {
     "h": ("hop: 10 s, every 2 s", "", "", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')"), "v"),
     "u": ("cumulate: 10 s, in steps of 2 s", "", "",
           PANED_VIEW.format(window="cumulate(s.date_time, '2 s', '10 s')"), "v"),
+    "s": ("sessions per bidder", "", "", SESSION_VIEW, "v"),
 }
 
 
@@ -217,7 +226,7 @@ def main():
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--compression", default="none")
-    p.add_argument("--cases", default="abcdehu")
+    p.add_argument("--cases", default="abcdehus")
     p.add_argument("--output", default=os.path.join(os.path.dirname(__file__), "results.json"))
     o = p.parse_args()
     if set(o.cases) - set(CASES):

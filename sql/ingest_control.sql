@@ -248,7 +248,7 @@ SELECT differ('v1');
 -- paused by hand and then restored
 SELECT tidemark.pause('s');
 UPDATE tidemark_state.ingest SET database = 1;
-SELECT state, reason FROM tidemark.ingests;
+SELECT state, reason, hint FROM tidemark.ingests;
 SELECT tidemark.pause('s');
 SELECT tidemark.resume('s');
 SELECT state, reason FROM tidemark.ingests;

@@ -73,6 +73,8 @@ SELECT differ('vt');
 -- under a view over the stream: what decides about rows is fixed
 CREATE MATERIALIZED VIEW vs WITH (tidemark.continuous) AS SELECT id, count(*), sum(value) FROM s GROUP BY id;
 SELECT refused($$ ALTER FOREIGN TABLE s OPTIONS (SET watermark_delay '3 s') $$);
+SELECT refused($$ ALTER FOREIGN TABLE s OPTIONS (ADD watermark_max_future '1 s') $$);
+SELECT refused($$ ALTER FOREIGN TABLE s OPTIONS (ADD null_event_time 'keep') $$);
 SELECT refused($$ ALTER FOREIGN TABLE s ALTER value OPTIONS (SET field 'value') $$);
 SELECT refused($$ ALTER FOREIGN TABLE s ALTER value OPTIONS (DROP field) $$);
 SELECT refused($$ ALTER FOREIGN TABLE s ALTER n OPTIONS (SET time_unit 's') $$);
@@ -80,11 +82,19 @@ SELECT refused($$ ALTER FOREIGN TABLE s ALTER n OPTIONS (DROP time_unit) $$);
 SELECT refused($$ ALTER FOREIGN TABLE s RENAME COLUMN id TO ident $$);
 SELECT refused($$ ALTER FOREIGN TABLE s DROP COLUMN id $$);
 SELECT refused($$ ALTER FOREIGN TABLE s ALTER id TYPE bigint $$);
+-- so is what would judge messages anew that the view has taken in, of columns that it does not read too
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER id SET NOT NULL $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER id DROP NOT NULL $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER n SET NOT NULL $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ALTER n TYPE timestamp(0) $$);
+SELECT refused($$ ALTER FOREIGN TABLE s ADD COLUMN must int NOT NULL $$);
 -- an explicit field first, then it may be renamed
 ALTER FOREIGN TABLE s ALTER id OPTIONS (ADD field 'id');
 ALTER FOREIGN TABLE s RENAME COLUMN id TO ident;
 ALTER FOREIGN TABLE s RENAME COLUMN ident TO id;
 ALTER FOREIGN TABLE s OPTIONS (SET batch_max_rows '20', SET on_error 'dead_letter');
+-- when a partition counts as idle decides about no row; the default, spelled out, is no change
+ALTER FOREIGN TABLE s OPTIONS (ADD watermark_idle_timeout '10 s', ADD watermark_when_idle 'wall_clock', ADD watermark_max_future '300 s', ADD null_event_time 'dead_letter');
 ALTER FOREIGN TABLE s ADD COLUMN later text;
 ALTER FOREIGN TABLE s DROP COLUMN later;
 SELECT tidemark.inject('s', '{"id":12,"at":"2026-01-01T00:00:12Z","VV":2}');

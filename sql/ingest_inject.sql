@@ -112,6 +112,29 @@ RESET ROLE;
 DROP OWNED BY regress_ing_stranger;
 DROP ROLE regress_ing_stranger;
 
+-- deferrable constraints are immediate from inject() on, until they are deferred again
+CREATE FOREIGN TABLE dx (id int) SERVER m OPTIONS (topic 'dx');
+SELECT tidemark.start_ingest('dx');
+CREATE TABLE above (id int PRIMARY KEY);
+CREATE TABLE below (id int REFERENCES above DEFERRABLE INITIALLY DEFERRED);
+BEGIN;
+INSERT INTO below VALUES (1);
+INSERT INTO above VALUES (1);
+SELECT tidemark.inject('dx', '{"id":1}');
+INSERT INTO below VALUES (2);
+ROLLBACK;
+BEGIN;
+INSERT INTO below VALUES (1);
+SELECT tidemark.inject('dx', '{"id":1}');
+ROLLBACK;
+BEGIN;
+SELECT tidemark.inject('dx', '{"id":1}');
+SET CONSTRAINTS ALL DEFERRED;
+INSERT INTO below VALUES (2);
+INSERT INTO above VALUES (2);
+COMMIT;
+SELECT tidemark.drop_ingest('dx');
+
 -- a whole test in one transaction, and nothing stays
 SELECT count(*) AS before FROM s;
 BEGIN;

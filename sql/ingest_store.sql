@@ -64,12 +64,30 @@ SELECT tableoid::regclass, * FROM p ORDER BY id;
 SELECT sqlstate, message FROM tidemark.dead_letters ORDER BY kafka_offset DESC LIMIT 1;
 SELECT tidemark.drop_ingest('s');
 
--- a foreign table takes no rows
+-- table partitions that do not keep rows as the offsets are kept
 CREATE FOREIGN TABLE p3 PARTITION OF p FOR VALUES IN (3) SERVER m OPTIONS (topic 'x');
 SELECT tidemark.start_ingest('s', into_table => 'p', start_at => 'latest');
+DROP FOREIGN TABLE p3;
+CREATE UNLOGGED TABLE p3 PARTITION OF p FOR VALUES IN (3);
+SELECT tidemark.start_ingest('s', into_table => 'p', start_at => 'latest');
+DROP TABLE p3;
+SELECT tidemark.start_ingest('s', into_table => 'p', start_at => 'latest');
+CREATE FOREIGN TABLE p3 PARTITION OF p FOR VALUES IN (3) SERVER m OPTIONS (topic 'x');
+CREATE UNLOGGED TABLE p3 PARTITION OF p FOR VALUES IN (3);
+CREATE TABLE p3 PARTITION OF p FOR VALUES IN (3) PARTITION BY LIST (id);
+CREATE UNLOGGED TABLE p36 PARTITION OF p3 FOR VALUES IN (6);
+CREATE UNLOGGED TABLE p36 (LIKE p);
+ALTER TABLE p3 ATTACH PARTITION p36 FOR VALUES IN (6);
+ALTER TABLE p0 SET UNLOGGED;
+ALTER TABLE p36 SET LOGGED;
+ALTER TABLE p3 ATTACH PARTITION p36 FOR VALUES IN (6);
+ALTER TABLE p36 SET UNLOGGED;
 SELECT tidemark.inject('s', ARRAY['{"id":5,"extra":0}', '{"id":6,"extra":3}', '{"id":7,"extra":1}']);
-SELECT id FROM ONLY p0 UNION ALL SELECT id FROM p1 ORDER BY id;
-SELECT sqlstate, message FROM tidemark.dead_letters ORDER BY kafka_offset DESC LIMIT 1;
+SELECT tableoid::regclass, id FROM p ORDER BY id;
+-- one that came without the extension's knowledge
+UPDATE pg_class SET relpersistence = 'u' WHERE oid = 'p36'::regclass;
+SELECT tidemark.inject('s', '{"id":6,"extra":3}');
+UPDATE pg_class SET relpersistence = 'p' WHERE oid = 'p36'::regclass;
 SELECT tidemark.drop_ingest('s');
 
 -- triggers: modify, suppress, raise; statement trigger with transition table
@@ -192,17 +210,10 @@ SELECT tableoid::regclass, * FROM pp ORDER BY id;
 SELECT kafka_offset - (SELECT max(kafka_offset) FROM tidemark.dead_letters WHERE stream = 's'::regclass) AS off, sqlstate, message
   FROM tidemark.dead_letters WHERE stream = 's'::regclass ORDER BY 1 DESC LIMIT 3;
 SELECT differ('vpp');
--- a table partition that cannot keep it as the offsets are kept
+-- without the table partition that takes the rest
 ALTER TABLE pp DETACH PARTITION pp_d;
-CREATE UNLOGGED TABLE pp_u PARTITION OF pp DEFAULT;
-SELECT refused($$ SELECT tidemark.inject('s', ARRAY['{"id":15,"k":"a"}', '{"id":16,"k":"b"}']) $$);
-DROP TABLE pp_u;
--- deeper down, too
-SELECT tidemark.inject('s', '{"id":15,"k":"a"}');
-CREATE UNLOGGED TABLE pp_a3 PARTITION OF pp_a FOR VALUES FROM (20) TO (30);
-SELECT tidemark.inject('s', ARRAY['{"id":16,"k":"a"}', '{"id":21,"k":"a"}', '{"id":17,"k":"a"}']);
+SELECT tidemark.inject('s', ARRAY['{"id":15,"k":"a"}', '{"id":16,"k":"a"}', '{"id":21,"k":"a"}', '{"id":17,"k":"a"}']);
 SELECT sqlstate, message FROM tidemark.dead_letters WHERE stream = 's'::regclass ORDER BY kafka_offset DESC LIMIT 1;
-DROP TABLE pp_a3;
 SELECT differ('vpp', 'SELECT k, count(*), sum(extra) AS extra, sum(g) AS g FROM (TABLE ing.pp UNION ALL TABLE ing.pp_d) p GROUP BY k');
 -- retention by table partition never changes a view
 SELECT * FROM vpp ORDER BY k;
@@ -269,9 +280,7 @@ SELECT tidemark.inject('s', '{"id":5,"k":"e","extra":5}');
 ALTER TABLE ch ADD COLUMN v bool;
 SELECT refused($$ SELECT tidemark.inject('s', '{"id":6,"v":1}') $$);
 ALTER TABLE ch DROP COLUMN v;
-ALTER TABLE ch SET UNLOGGED;
-SELECT refused($$ SELECT tidemark.inject('s', '{"id":7,"v":1}') $$);
-ALTER TABLE ch SET LOGGED;
+SELECT refused($$ ALTER TABLE ch SET UNLOGGED $$);
 ALTER TABLE ch RENAME TO changed;
 CREATE SCHEMA ing2;
 ALTER TABLE changed SET SCHEMA ing2;

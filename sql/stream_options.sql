@@ -39,10 +39,11 @@ CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', format 'xml');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', format 'csv');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', format 'avro');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', format 'debezium_json');
-CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_idle_timeout '1 min');
-CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_when_idle 'hold');
-CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_max_future '1 min');
-CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', null_event_time 'keep');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_idle_timeout '-1 s');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_idle_timeout 'never');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_when_idle 'wait');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_max_future '1 year');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', null_event_time 'drop');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', watermark_dely '4 s');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', completely_wrong 'x');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', transport 'kafka');
@@ -86,7 +87,8 @@ CREATE FOREIGN TABLE right_one (
     k_wm timestamptz OPTIONS (metadata 'watermark')
 ) SERVER m OPTIONS (topic 't.a-b_c', format 'json', event_time 'at', watermark_delay '1 day 2 h',
     on_error 'fail', max_error_ratio '0.5', batch_max_rows '100', batch_max_bytes '1MB',
-    batch_max_delay '5 ms', isolation_level 'read_uncommitted', group_id 'g', client_id 'c');
+    batch_max_delay '5 ms', isolation_level 'read_uncommitted', group_id 'g', client_id 'c',
+    watermark_idle_timeout 'infinity', watermark_when_idle 'wall_clock', watermark_max_future 'infinity', null_event_time 'keep');
 SELECT count(*) FROM right_one;
 
 -- what needs all columns

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -88,7 +89,10 @@ executor_start(QueryDesc *desc, int eflags)
 		standard_ExecutorStart(desc, eflags);
 }
 
-/* The extension goes, in whatever way: its scheduler has to notice. */
+/*
+ * The extension goes, in whatever way: its scheduler has to notice.  A table
+ * goes or is emptied: views over it have to know.
+ */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
@@ -96,6 +100,9 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 		prev_object_access(access, class_id, object_id, sub_id, arg);
 	if (access == OAT_DROP && class_id == ExtensionRelationId)
 		tm_worker_wake_scheduler_at_commit();
+	if ((access == OAT_DROP || access == OAT_TRUNCATE) && class_id == RelationRelationId &&
+		sub_id == 0)
+		tm_view_before_removal(object_id, access == OAT_DROP);
 }
 
 static void

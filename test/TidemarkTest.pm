@@ -42,7 +42,8 @@ use Test::More;
 
 our @EXPORT = qw(new_node wait_until fault wait_for_fault skip_without_faults
   skip_without_kafka skip_without_java brokers new_topic kafka kafka_begin
-  kafka_end produce_lines start_own_broker own_broker own_broker_pid);
+  kafka_end produce_lines start_own_broker own_broker own_broker_pid
+  start_proxied_broker proxy);
 
 my $kafka_folder = abs_path(dirname(__FILE__)) . '/kafka';
 my ($helper_pid, $to_helper, $from_helper, $asked);
@@ -269,6 +270,39 @@ sub start_own_broker
 	return $own_brokers;
 }
 
+=head2 start_proxied_broker(), proxy(command)
+
+The same, one node, behind a proxy that can be told to be slow or to cut
+connections: see kafka/tcp_proxy.py for the commands.  Every client, the helper
+too, is led through it.
+
+=cut
+
+my ($proxy_pid, $to_proxy, $from_proxy);
+
+sub start_proxied_broker
+{
+	$own{KAFKA_DIR} = tempdir('tidemark-kafka-XXXXXX', TMPDIR => 1, CLEANUP => 0) . '/broker';
+	$own{KAFKA_PORT} = kafka_sh('port', 2);
+	$own{KAFKA_PROXY_PORT} = $own{KAFKA_PORT} + 10;
+	$proxy_pid = open2($from_proxy, $to_proxy, $ENV{KAFKA_PYTHON} || 'python3',
+		"$kafka_folder/tcp_proxy.py", $own{KAFKA_PROXY_PORT}, $own{KAFKA_PORT});
+	die 'the proxy did not start' unless (<$from_proxy> // '') eq "ready\n";
+	kafka_sh('up');
+	$own_brokers = "127.0.0.1:$own{KAFKA_PROXY_PORT}";
+	return $own_brokers;
+}
+
+sub proxy
+{
+	my ($command) = @_;
+
+	print $to_proxy "$command\n";
+	$to_proxy->flush;
+	die "proxy: $command" unless (<$from_proxy> // '') eq "ok\n";
+	return;
+}
+
 sub own_broker
 {
 	my ($what, $node) = @_;
@@ -295,6 +329,12 @@ END
 		close $to_helper;
 		close $from_helper;
 		waitpid $helper_pid, 0;
+	}
+	if ($proxy_pid)
+	{
+		close $to_proxy;
+		close $from_proxy;
+		waitpid $proxy_pid, 0;
 	}
 	if (%own)
 	{

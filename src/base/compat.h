@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_tablespace.h"
+#include "commands/defrem.h"
 #include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -29,8 +30,14 @@
 #endif
 
 #if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
 #include "parser/parse_relation.h"
 #include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#include "catalog/pg_type.h"
+#include "utils/jsonfuncs.h"
 #endif
 
 #if PG_VERSION_NUM >= 180000
@@ -317,6 +324,61 @@ tm_root_to_partition_map(ResultRelInfo *rri, EState *estate)
 	return ExecGetRootToChildMap(rri, estate);
 #else
 	return rri->ri_RootToPartitionMap;
+#endif
+}
+
+/* Do input functions, and making arrays and rows of JSON, know soft errors? */
+#define TM_HAS_SOFT_INPUT (PG_VERSION_NUM >= 160000)
+#define TM_HAS_SOFT_JSON (PG_VERSION_NUM >= 170000)
+
+/*
+ * An input function, without an exception when it does not like the text: false
+ * then.
+ */
+static inline bool
+tm_input_function_call_soft(FmgrInfo *function, char *text, Oid ioparam,
+							int32 typmod, Datum *result)
+{
+#if PG_VERSION_NUM >= 160000
+	ErrorSaveContext soft = {T_ErrorSaveContext};
+
+	return InputFunctionCallSafe(function, text, ioparam, typmod,
+								 (Node *) &soft, result);
+#else
+	return false;
+#endif
+}
+
+/*
+ * JSON that is not null to an array or a composite type, in the same way.
+ * *cache is kept in cxt.
+ */
+static inline bool
+tm_json_populate_soft(Datum json, Oid type, int32 typmod, void **cache,
+					  MemoryContext cxt, Datum *result)
+{
+#if PG_VERSION_NUM >= 170000
+	ErrorSaveContext soft = {T_ErrorSaveContext};
+	bool		isnull = false;
+
+	*result = json_populate_type(json, JSONOID, type, typmod, cache, cxt,
+								 &isnull, false, (Node *) &soft);
+	return !soft.error_occurred && !isnull;
+#else
+	return false;
+#endif
+}
+
+/* CREATE INDEX of a relation that is locked; no privilege is asked for */
+static inline void
+tm_define_index(Oid relid, IndexStmt *stmt)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1, false, false,
+					   true, false, false);
+#else
+	(void) DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, false, false,
+					   true, false, false);
 #endif
 }
 

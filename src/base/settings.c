@@ -17,6 +17,7 @@ int			tm_setting_max_workers = 8;
 int			tm_setting_max_workers_per_database = 0;
 bool		tm_setting_synchronous_commit = false;
 int			tm_setting_worker_memory = 512;
+int			tm_setting_partition_check_interval = 60000;
 int			tm_setting_restart_backoff_max = 30000;
 int			tm_setting_log_min_batch_duration = -1;
 bool		tm_setting_read_unpopulated = false;
@@ -44,6 +45,11 @@ tm_settings_init(void)
 							NULL,
 							&tm_setting_max_workers_per_database, 0, 0, 1024,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("tidemark.partition_check_interval",
+							"Time between two looks at whether a topic has more partitions.",
+							NULL,
+							&tm_setting_partition_check_interval, 60000, 100, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomBoolVariable("tidemark.read_unpopulated",
 							 "Lets queries read continuous views that are not populated yet.",
 							 NULL,

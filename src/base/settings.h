@@ -10,6 +10,7 @@ extern int	tm_setting_max_workers;
 extern int	tm_setting_max_workers_per_database;
 extern bool tm_setting_synchronous_commit;
 extern int	tm_setting_worker_memory;	/* MB */
+extern int	tm_setting_partition_check_interval;	/* ms */
 extern int	tm_setting_restart_backoff_max; /* ms */
 extern int	tm_setting_log_min_batch_duration;	/* ms, -1 = off */
 extern bool tm_setting_read_unpopulated;

@@ -8,8 +8,10 @@
  * A bad message is an answer, not an exception, as long as no foreign code has
  * to run: syntax, encoding, range of the fast types.  Everything else goes
  * through the column type's input function, which may throw; the decoder calls
- * it only when the caller says that it is guarded (inside a subtransaction).
- * So a clean batch needs no subtransaction.
+ * it only when the caller says that it is guarded (inside a subtransaction), or
+ * when it is one of PostgreSQL's that report errors softly (from 16 on; arrays
+ * and composite types as JSON from 17 on).  So a clean batch of usual types needs
+ * no subtransaction.
  *
  * Expressions run with the settings of SEMANTICS.md "Expressions and settings"
  * (TimeZone UTC, DateStyle ISO,MDY, ...): the caller has set them.

@@ -129,6 +129,8 @@ typedef struct FormatInput
 	FormatConversion conversion;
 	bool		is_domain;
 	bool		is_array;
+	bool		is_soft;		/* the input function reports every error
+								 * softly, where the server knows how */
 	void	   *domain_extra;	/* domain_check()'s cache */
 	Oid			base_type;		/* of a domain, else the type itself */
 	int32		base_typmod;
@@ -136,6 +138,7 @@ typedef struct FormatInput
 	FmgrInfo	input;			/* of base_type */
 	Oid			ioparam;
 	FmgrInfo   *populate;		/* json_populate_record(), nested types only */
+	void	   *soft_cache;		/* the same without exceptions: its cache */
 	TupleDesc	populate_desc;	/* a row of this one column */
 } FormatInput;
 
@@ -199,6 +202,12 @@ extern FormatResult tm_format_json_decode(FormatDecoder *decoder,
 /* ---- format_json_value.c, format_json_text.c ---- */
 
 extern void tm_format_input_open(FormatInput *input, MemoryContext cxt);
+
+/*
+ * Do all functions that read values of this type report every error softly
+ * (ErrorSaveContext)?  Those of PostgreSQL do; others only say so.
+ */
+extern bool tm_format_type_is_soft(Oid type);
 
 /*
  * Convert a value that is not null for a column.  Without build the value is

@@ -129,10 +129,11 @@ tm_format_convert_by_input(FormatDecoder *decoder, FormatInput *input,
 						   Datum *datum, FormatError *error)
 {
 	char	   *cstring;
+	bool		soft = !guarded && !safe;
 
 	if (check_escapes(input, value, error) != FORMAT_OK)
 		return FORMAT_BAD;
-	if (!guarded && !safe)
+	if (soft && (!input->is_soft || tm_format_needs_transcoding(value)))
 		return FORMAT_NEEDS_GUARD;
 	cstring = plain_text(value);
 	if (is_moving_time(input, cstring))
@@ -140,6 +141,11 @@ tm_format_convert_by_input(FormatDecoder *decoder, FormatInput *input,
 							 "column \"%s\": \"%s\" is not a fixed time",
 							 input->column.column,
 							 tm_format_excerpt(cstring, strlen(cstring)));
+	if (soft)
+		return tm_input_function_call_soft(&input->input, cstring,
+										   input->ioparam, input->base_typmod,
+										   datum) ?
+			FORMAT_OK : FORMAT_NEEDS_GUARD;
 	decoder->current_text = cstring;
 	*datum = InputFunctionCall(&input->input, cstring, input->ioparam,
 							   input->base_typmod);
@@ -242,6 +248,27 @@ open_populate(FormatDecoder *decoder, FormatInput *input)
 	MemoryContextSwitchTo(old);
 }
 
+/* The same without exceptions, where that is sure to work. */
+static FormatResult
+populate_softly(FormatDecoder *decoder, FormatInput *input,
+				const FormatValue *value, Datum *datum)
+{
+	char	   *raw;
+	size_t		len;
+
+	if (!TM_HAS_SOFT_JSON ||
+		(value->flags & (FORMAT_VALUE_ZERO_ESCAPE | FORMAT_VALUE_LONE_SURROGATE |
+						 FORMAT_VALUE_DEEP)) ||
+		tm_format_needs_transcoding(value) ||
+		!(input->is_soft || tm_format_type_is_soft(input->base_type)))
+		return FORMAT_NEEDS_GUARD;
+	raw = tm_format_raw_json(value, &len);
+	return tm_json_populate_soft(PointerGetDatum(cstring_to_text_with_len(raw, len)),
+								 input->base_type, input->base_typmod,
+								 &input->soft_cache, decoder->cxt, datum) ?
+		FORMAT_OK : FORMAT_NEEDS_GUARD;
+}
+
 FormatResult
 tm_format_convert_nested(FormatDecoder *decoder, FormatInput *input,
 						 const FormatValue *value, bool guarded, Datum *datum,
@@ -256,7 +283,7 @@ tm_format_convert_nested(FormatDecoder *decoder, FormatInput *input,
 	size_t		len;
 
 	if (!guarded)
-		return FORMAT_NEEDS_GUARD;
+		return populate_softly(decoder, input, value, datum);
 	if (input->populate == NULL)
 		open_populate(decoder, input);
 	raw = tm_format_raw_json(value, &len);

@@ -5,8 +5,9 @@
  *
  * A fast path is taken only where its result is exactly that of the input
  * function.  Unguarded code may call a function of PostgreSQL's own when the
- * value has been proved to be fine for it (flag safe); whatever might throw
- * waits for the guard.
+ * value has been proved to be fine for it (flag safe), or one that reports
+ * errors softly; whatever might throw waits for the guard.  So does a value that
+ * was refused softly, to be described in one way on all versions.
  */
 #include "postgres.h"
 
@@ -19,8 +20,10 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
 #include "format/format_internal.h"
 
 /* Largest number literal that the fast paths copy to make it a C string. */
@@ -72,6 +75,73 @@ choose_conversion(Oid type)
 	return FORMAT_TO_OTHER;
 }
 
+/* All attributes of a composite type, which can change at any time. */
+static bool
+composite_is_soft(Oid type)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	bool		soft = true;
+
+	for (int i = 0; i < desc->natts && soft; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		soft = att->attisdropped || tm_format_type_is_soft(att->atttypid);
+	}
+	ReleaseTupleDesc(desc);
+	return soft;
+}
+
+bool
+tm_format_type_is_soft(Oid type)
+{
+	Oid			element = get_element_type(type);
+
+	if (OidIsValid(element))
+		return tm_format_type_is_soft(element);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_ENUM:
+			return true;
+		case TYPTYPE_COMPOSITE:
+			return composite_is_soft(type);
+		case TYPTYPE_BASE:
+			break;
+		default:
+			return false;
+	}
+	switch (type)
+	{
+		case BOOLOID:
+		case BYTEAOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case INTERVALOID:
+		case UUIDOID:
+		case INETOID:
+		case CIDROID:
+		case MACADDROID:
+		case MACADDR8OID:
+		case BITOID:
+		case VARBITOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
 /* Look up what converting to the input's column takes. */
 void
 tm_format_input_open(FormatInput *input, MemoryContext cxt)
@@ -84,6 +154,10 @@ tm_format_input_open(FormatInput *input, MemoryContext cxt)
 											&input->base_typmod);
 	input->conversion = choose_conversion(input->base_type);
 	input->is_array = OidIsValid(get_element_type(input->base_type));
+	input->is_soft = TM_HAS_SOFT_INPUT &&
+		get_typtype(input->base_type) != TYPTYPE_COMPOSITE &&
+		!(input->is_array && get_typtype(get_element_type(input->base_type)) == TYPTYPE_COMPOSITE) &&
+		tm_format_type_is_soft(input->base_type);
 	input->type_name = format_type_be(input->base_type);
 	getTypeInputInfo(input->base_type, &function, &input->ioparam);
 	fmgr_info_cxt(function, &input->input, cxt);

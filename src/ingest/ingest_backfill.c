@@ -8,7 +8,8 @@
  * are applied and the view joins the ingest: no gap and no overlap, whatever
  * crashed in between, because positions and state commit together.
  *
- * Bad messages are left out; they are the ingest's to record.
+ * Bad messages are left out; they are the ingest's to record.  Each row's
+ * watermark is the one that the ingest had for it, or will have.
  *
  * Runs in: a worker of role WORKER_BACKFILL for Kafka; the caller's backend
  * for manual streams.
@@ -26,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
@@ -35,79 +37,195 @@
 
 #define MANUAL_CHUNK 10000
 
-/* Decode messages for one view; as the stream's owner. */
-static StreamRows *
-decode_for_view(const MetaView *view, const StreamOptions *options,
-				const KafkaMessage *messages, int n, MemoryContext cxt)
+/* ---- where to begin ---- */
+
+/* Does the view read, or judge rows by, the watermark as of each row? */
+static bool
+reads_watermark(const MetaView *view, const StreamOptions *options)
 {
-	Relation	rel = table_open(view->source, NoLock);
-	StreamRows *rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(n, 1), cxt);
-	Bitmapset  *needed = bms_add_member(bms_copy(tm_maintain_needed(view)), 0);
-	StreamDecoder *decoder = tm_stream_decoder_open(options, RelationGetDescr(rel), needed, cxt);
-	MemoryContext before = MemoryContextSwitchTo(cxt);
+	ContinuousOptions continuous;
+	Bitmapset  *needed;
+
+	tm_view_read_options(view->options, &continuous);
+	if (VIEW_CLOSES(&continuous))
+		return true;
+	needed = tm_maintain_needed(view);
+	for (int i = 0; i < options->ncolumns; i++)
+		if (options->columns[i].metadata == STREAM_META_WATERMARK &&
+			bms_is_member(options->columns[i].attnum - FirstLowInvalidHeapAttributeNumber, needed))
+			return true;
+	return false;
+}
+
+/*
+ * A row's watermark is the one that the ingest had for it.  So a view that
+ * starts after the ingest reads from there, or from where the ingest is now if
+ * it starts after that, to know the largest event time by its start.
+ */
+MetaViewPartition
+tm_ingest_backfill_position(const MetaView *view, const StreamOptions *options, int32 partition,
+							int64 start, const MetaPartition *ingest)
+{
+	MetaViewPartition vp = {.partition = partition,.start_offset = start,
+		.next_offset = start,.target_offset = start,
+	.start_max_event_time = DT_NOBEGIN,.max_event_time = DT_NOBEGIN};
+
+	if (ingest == NULL || start <= ingest->first_offset || !reads_watermark(view, options))
+		return vp;
+	vp.next_offset = ingest->first_offset;
+	if (start >= ingest->next_offset)
+	{
+		vp.next_offset = ingest->next_offset;
+		vp.start_max_event_time = vp.max_event_time = ingest->max_event_time;
+	}
+	return vp;
+}
+
+/* ---- rows ---- */
+
+typedef struct BackfillRows
+{
+	const StreamOptions *options;
+	StreamDecoder *decoder;
+	StreamRows *rows;
+	MetaViewPartition *positions;
+	int			npositions;
+	MetaRange  *unread;			/* by the ingest: move no watermark */
+	int			nunread;
+} BackfillRows;
+
+static MetaViewPartition *
+get_position(BackfillRows *run, int32 partition)
+{
+	for (int i = 0; i < run->npositions; i++)
+		if (run->positions[i].partition == partition)
+			return &run->positions[i];
+	elog(ERROR, "backfill does not know partition %d", partition);
+}
+
+static bool
+is_unread(const BackfillRows *run, const KafkaMessage *msg)
+{
+	for (int i = 0; i < run->nunread; i++)
+		if (run->unread[i].partition == msg->partition &&
+			msg->offset >= run->unread[i].from && msg->offset < run->unread[i].to)
+			return true;
+	return false;
+}
+
+/* Advance the watermark by a row; what it was before. */
+static TimestampTz
+advance(BackfillRows *run, MetaViewPartition *vp, const KafkaMessage *msg, TimestampTz event_time)
+{
+	StreamWatermark wm = {run->options->watermark_delay, run->options->watermark_max_future,
+	vp->max_event_time};
+	TimestampTz before = tm_stream_watermark_get(&wm);
+
+	if (is_unread(run, msg))
+		return before;
+	(void) tm_stream_watermark_advance(&wm, event_time,
+									   tm_stream_watermark_arrival(msg, tm_clock_now()));
+	vp->max_event_time = wm.max_event_time;
+	if (msg->offset < vp->start_offset)
+		vp->start_max_event_time = wm.max_event_time;
+	return before;
+}
+
+static void
+decode_row(BackfillRows *run, const KafkaMessage *msg, int index)
+{
+	StreamRows *rows = run->rows;
+	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->decoder);
+	MetaViewPartition *vp = get_position(run, msg->partition);
+	TimestampTz event_time;
+	TimestampTz watermark;
+	FormatError error;
+	Datum	   *values;
+	bool	   *isnull;
+
+	tm_stream_rows_reserve(rows);
+	values = rows->values + (size_t) rows->nrows * rows->natts;
+	isnull = rows->isnull + (size_t) rows->nrows * rows->natts;
+	if (!tm_stream_decode_guarded(run->decoder, msg, DT_NOBEGIN, values, isnull, &event_time, &error))
+		return;
+	watermark = advance(run, vp, msg, event_time);
+	if (msg->offset < vp->start_offset)
+		return;
+	if (watermark_att != InvalidAttrNumber)
+	{
+		values[watermark_att - 1] = TimestampTzGetDatum(watermark);
+		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(watermark);
+	}
+	rows->info[rows->nrows].message = index;
+	rows->info[rows->nrows].partition = msg->partition;
+	rows->info[rows->nrows].offset = msg->offset;
+	rows->info[rows->nrows].event_time = event_time;
+	rows->info[rows->nrows].watermark = watermark;
+	rows->nrows++;
+}
+
+/* Decode messages for one view; as the stream's owner. */
+static void
+decode_rows(BackfillRows *run, const KafkaMessage *messages, int n)
+{
+	MemoryContext before = MemoryContextSwitchTo(run->rows->cxt);
 	MetaIdentity identity;
 	int			level;
 
-	tm_meta_enter_as(options->owner, &identity);
+	tm_meta_enter_as(run->options->owner, &identity);
 	level = tm_stream_push_decode_settings();
 	for (int i = 0; i < n; i++)
 	{
-		TimestampTz event_time;
-		FormatError error;
-
 		CHECK_FOR_INTERRUPTS();
-		tm_stream_rows_reserve(rows);
-		if (!tm_stream_decode_guarded(decoder, &messages[i], DT_NOBEGIN,
-									  rows->values + (size_t) rows->nrows * rows->natts,
-									  rows->isnull + (size_t) rows->nrows * rows->natts,
-									  &event_time, &error))
-			continue;
-		rows->info[rows->nrows].message = i;
-		rows->info[rows->nrows].partition = messages[i].partition;
-		rows->info[rows->nrows].offset = messages[i].offset;
-		rows->info[rows->nrows].event_time = event_time;
-		rows->info[rows->nrows].watermark = DT_NOBEGIN;
-		rows->nrows++;
+		decode_row(run, &messages[i], i);
 	}
 	AtEOXact_GUC(false, level);
 	tm_meta_leave(&identity);
 	MemoryContextSwitchTo(before);
-	table_close(rel, NoLock);
-	return rows;
 }
 
 void
 tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
-						 const KafkaMessage *messages, int n)
+						 const KafkaMessage *messages, int n,
+						 MetaViewPartition *positions, int npositions)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark backfill",
 											  ALLOCSET_DEFAULT_SIZES);
-	StreamRows *rows = decode_for_view(view, options, messages, n, cxt);
+	BackfillRows run = {.options = options,.positions = positions,.npositions = npositions};
+	Relation	rel = table_open(view->source, NoLock);
+	Bitmapset  *needed = bms_add_member(bms_copy(tm_maintain_needed(view)), 0);
 
-	if (rows->nrows > 0)
-		tm_maintain_apply(view, rows);
+	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(n, 1), cxt);
+	run.decoder = tm_stream_decoder_open(options, RelationGetDescr(rel), needed, cxt);
+	PushActiveSnapshot(GetLatestSnapshot());
+	run.unread = tm_meta_stream_list_unread(view->source, &run.nunread);
+	PopActiveSnapshot();
+	decode_rows(&run, messages, n);
+	table_close(rel, NoLock);
+	if (run.rows->nrows > 0)
+		tm_maintain_apply(view, run.rows);
 	MemoryContextDelete(cxt);
 }
 
+/* ---- manual streams ---- */
+
 /* The view's position in a partition; made from its start when it has none. */
 static MetaViewPartition
-manual_position(const MetaView *view, const MetaPartition *partition,
+manual_position(const MetaView *view, const StreamOptions *options, const MetaPartition *partition,
 				const StreamPartition *existing, int nexisting, const int64 *starts)
 {
-	MetaViewPartition vp = {.partition = partition->partition,
-	.start_offset = partition->first_offset};
+	int64		start = partition->first_offset;
 	MetaViewPartition *known;
 	int			nknown;
 
 	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
 	for (int i = 0; i < nknown; i++)
-		if (known[i].partition == vp.partition)
+		if (known[i].partition == partition->partition)
 			return known[i];
 	for (int i = 0; i < nexisting; i++)
-		if (existing[i].partition == vp.partition && starts[i] != KAFKA_OFFSET_NONE)
-			vp.start_offset = starts[i];
-	vp.next_offset = vp.start_offset;
-	return vp;
+		if (existing[i].partition == partition->partition && starts[i] != KAFKA_OFFSET_NONE)
+			start = starts[i];
+	return tm_ingest_backfill_position(view, options, partition->partition, start, partition);
 }
 
 void
@@ -127,7 +245,7 @@ tm_ingest_backfill_manual(MetaView *view)
 	tm_stream_resolve_start(options, NULL, view->start_at, nexisting, existing, starts);
 	for (int i = 0; i < npartitions; i++)
 	{
-		MetaViewPartition vp = manual_position(view, &partitions[i], existing, nexisting, starts);
+		MetaViewPartition vp = manual_position(view, options, &partitions[i], existing, nexisting, starts);
 
 		while (OidIsValid(log) && vp.next_offset < partitions[i].next_offset)
 		{
@@ -138,7 +256,7 @@ tm_ingest_backfill_manual(MetaView *view)
 
 			if (n == 0)
 				break;
-			tm_ingest_backfill_apply(view, options, messages, n);
+			tm_ingest_backfill_apply(view, options, messages, n, &vp, 1);
 			vp.next_offset = messages[n - 1].offset + 1;
 		}
 		vp.next_offset = vp.target_offset = Max(partitions[i].next_offset, vp.start_offset);

@@ -4,14 +4,15 @@
  *
  * It reads from the view's own positions, never past the ingest's; each batch
  * commits state and positions together, so it resumes where it was after any
- * crash.  When little is missing it locks the stream against batches, applies
- * the rest, and lets the view join the ingest (see ingest_backfill.c).
+ * crash.  When little is missing it gathers that, locks the stream against
+ * batches, adds what was committed meanwhile, which as a rule has arrived too,
+ * and lets the view join the ingest (see ingest_backfill.c).
  *
  * Runs in: a dynamic background worker per slot of role WORKER_BACKFILL.
  * Memory: a context that is reset after each batch; messages belong to the
  * consumer.
  * Locks: none while polling, except in the last step, for at most
- * JOIN_TIMEOUT_US.
+ * JOIN_LOCKED_US.
  */
 #include "postgres.h"
 
@@ -33,6 +34,8 @@
 PGDLLEXPORT void tm_backfill_worker_main(Datum arg);
 
 #define JOIN_TIMEOUT_US INT64CONST(5000000)
+#define JOIN_LOCKED_US INT64CONST(200000)
+#define INGEST_WAIT_MS	200
 
 typedef struct BackfillWorker
 {
@@ -59,29 +62,37 @@ find_view(const BackfillWorker *worker)
 	return view;
 }
 
-/* Positions for partitions that have none: the view's start, or the first offset. */
-static void
-prepare_positions(BackfillWorker *worker, const MetaView *view, MetaIngest *ingest)
+/* What is known before the brokers are asked: where view and ingest start. */
+typedef struct BackfillStart
 {
-	StreamPartition *existing;
-	int			nexisting = tm_stream_list_partitions(worker->options, worker->consumer, &existing);
-	int64	   *starts = palloc(sizeof(int64) * Max(nexisting, 1));
-	int			known;
+	StreamStart *view;			/* NULL when there are positions already */
+	StreamStart *ingest;
+} BackfillStart;
 
-	(void) tm_meta_view_partition_list(view->state_table, &known, true);
-	if (known > 0)
-		return;
-	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
-	tm_stream_resolve_start(worker->options, worker->consumer, view->start_at, nexisting,
-							existing, starts);
-	for (int i = 0; i < nexisting; i++)
+/* Positions of a view that has none: its start, or the first offset. */
+static void
+prepare_positions(const MetaView *view, const StreamOptions *options, MetaIngest *ingest,
+				  const IngestLog *log, const IngestLog *ingest_log)
+{
+	MetaPartition *partitions;
+	int			npartitions;
+
+	tm_ingest_offsets_insert(ingest, ingest_log);
+	partitions = tm_meta_partition_list(view->source, &npartitions);
+	for (int i = 0; i < log->npartitions; i++)
 	{
-		MetaViewPartition vp = {.partition = existing[i].partition,
-			.start_offset = starts[i] == KAFKA_OFFSET_NONE ? existing[i].earliest : starts[i],
-		.target_offset = existing[i].end};
+		const StreamPartition *existing = &log->partitions[i];
+		int64		start = log->starts[i] == KAFKA_OFFSET_NONE ? existing->earliest : log->starts[i];
+		const MetaPartition *partition = NULL;
+		MetaViewPartition vp;
 
-		vp.next_offset = vp.start_offset;
-		vp.target_offset = Max(vp.target_offset, vp.start_offset);
+		for (int j = 0; j < npartitions; j++)
+			if (partitions[j].partition == existing->partition)
+				partition = &partitions[j];
+		vp = tm_ingest_backfill_position(view, options, existing->partition, start, partition);
+		/* what retention has removed cannot be read, for the watermark either */
+		vp.next_offset = Max(vp.next_offset, Min(existing->earliest, start));
+		vp.target_offset = Max(existing->end, start);
 		tm_meta_view_partition_put(view->state_table, &vp);
 	}
 }
@@ -116,6 +127,7 @@ load_positions(BackfillWorker *worker, const MetaView *view)
 
 		vp->partition = ingest[i].partition;
 		vp->start_offset = vp->next_offset = vp->target_offset = ingest[i].first_offset;
+		vp->start_max_event_time = vp->max_event_time = DT_NOBEGIN;
 		for (int j = 0; j < nknown; j++)
 			if (known[j].partition == vp->partition)
 				*vp = known[j];
@@ -124,37 +136,91 @@ load_positions(BackfillWorker *worker, const MetaView *view)
 	MemoryContextSwitchTo(before);
 }
 
+/* The view and its ingest, locked; false when there is nothing to do. */
+static bool
+find_work(const BackfillWorker *worker, MetaView **view, MetaIngest **ingest)
+{
+	*view = find_view(worker);
+	*ingest = *view ? tm_ingest_lock((*view)->source, AccessShareLock) : NULL;
+	return *ingest != NULL;
+}
+
+/* Read what is to be done, and make the client. */
+static bool
+read_definition(BackfillWorker *worker, BackfillStart *start)
+{
+	MemoryContext before;
+	MetaView   *view;
+	MetaIngest *ingest;
+	int			known;
+	bool		wanted;
+
+	tm_worker_begin();
+	before = MemoryContextSwitchTo(worker->cxt);
+	wanted = find_work(worker, &view, &ingest);
+	if (wanted)
+	{
+		worker->options = tm_stream_get_options(view->source);
+		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, false,
+												   worker->cxt);
+		(void) tm_meta_view_partition_list(view->state_table, &known, false);
+		start->view = known == 0 ? tm_stream_parse_start(view->start_at) : NULL;
+		start->ingest = known == 0 ? tm_stream_parse_start(ingest->start_at) : NULL;
+	}
+	MemoryContextSwitchTo(before);
+	tm_worker_commit();
+	return wanted;
+}
+
+/*
+ * Find out where to start.  The brokers are asked between two transactions, so
+ * that none is open while they do not answer.
+ */
 static bool
 start_reading(BackfillWorker *worker)
 {
+	BackfillStart start = {0};
+	IngestLog	log;
+	IngestLog	ingest_log;
+	MemoryContext before;
 	MetaView   *view;
 	MetaIngest *ingest;
-	MemoryContext before;
+	int			known;
+	bool		wanted;
 
-	tm_worker_begin();
-	view = find_view(worker);
-	ingest = view ? tm_ingest_lock(view->source, AccessShareLock) : NULL;
-	if (ingest == NULL)
-	{
-		tm_worker_commit();
+	if (!read_definition(worker, &start))
 		return false;
+	if (start.view != NULL)
+	{
+		before = MemoryContextSwitchTo(worker->cxt);
+		tm_ingest_offsets_ask(worker->options, worker->consumer, start.view, &log);
+		tm_ingest_offsets_ask(worker->options, worker->consumer, start.ingest, &ingest_log);
+		MemoryContextSwitchTo(before);
 	}
-	before = MemoryContextSwitchTo(worker->cxt);
-	worker->options = tm_stream_get_options(view->source);
-	worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, false,
-											   worker->cxt);
-	MemoryContextSwitchTo(before);
-	prepare_positions(worker, view, ingest);
-	load_positions(worker, view);
-	worker->must_assign = true;
+	tm_worker_begin();
+	wanted = find_work(worker, &view, &ingest);
+	if (wanted)
+	{
+		(void) tm_meta_view_partition_list(view->state_table, &known, true);
+		/* positions that were there are gone: the next process begins anew */
+		wanted = known > 0 || start.view != NULL;
+	}
+	if (wanted)
+	{
+		if (known == 0)
+			prepare_positions(view, worker->options, ingest, &log, &ingest_log);
+		load_positions(worker, view);
+		worker->must_assign = true;
+	}
 	tm_worker_commit();
-	return true;
+	return wanted;
 }
 
 /* ---- reading ---- */
 
+/* all: also partitions of which nothing is wanted yet. */
 static void
-assign(BackfillWorker *worker)
+assign(BackfillWorker *worker, bool all)
 {
 	int32	   *partitions = palloc(sizeof(int32) * Max(worker->npartitions, 1));
 	int64	   *offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
@@ -162,7 +228,7 @@ assign(BackfillWorker *worker)
 
 	for (int i = 0; i < worker->npartitions; i++)
 	{
-		if (worker->positions[i].next_offset >= worker->limits[i])
+		if (!all && worker->positions[i].next_offset >= worker->limits[i])
 			continue;			/* nothing to read there */
 		partitions[n] = worker->positions[i].partition;
 		offsets[n++] = worker->positions[i].next_offset;
@@ -253,7 +319,8 @@ apply_gathered(BackfillWorker *worker, const MetaView *view)
 	KafkaMessage *messages = usable_messages(worker, &n);
 
 	if (n > 0)
-		tm_ingest_backfill_apply(view, worker->options, messages, n);
+		tm_ingest_backfill_apply(view, worker->options, messages, n, worker->positions,
+								 worker->npartitions);
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		worker->positions[i].next_offset = reached(worker, i);
@@ -298,51 +365,18 @@ missing(const BackfillWorker *worker)
 	return sum;
 }
 
-/*
- * With batches locked out: read the rest, join.  True when the view has joined
- * or does not want to any more.
- */
+/* The ingest would give the view messages from before its start. */
 static bool
-try_join(BackfillWorker *worker)
+is_ingest_behind(const BackfillWorker *worker)
 {
-	MetaView   *view;
-	bool		joined = false;
-
-	tm_worker_begin();
-	view = find_view(worker);
-	if (view == NULL)
-	{
-		tm_worker_commit();
-		return true;
-	}
-	LockRelationOid(view->source, ShareRowExclusiveLock);
-	load_positions(worker, view);
-	if (missing(worker) <= worker->options->batch_max_rows)
-	{
-		assign(worker);
-		gather(worker, tm_clock_monotonic_us() + JOIN_TIMEOUT_US);
-		if (all_reached(worker))
-		{
-			apply_gathered(worker, view);
-			view->own_offsets = false;
-			view->populated = true;
-			view->state = META_LIVE;
-			view->since = tm_clock_now();
-			tm_meta_view_update(view);
-			tm_ingest_signal_at_commit();
-			tm_worker_wake_scheduler_at_commit();
-			TM_FAULT("joining");
-			joined = true;
-		}
-	}
-	tm_worker_commit();
-	tm_kafka_consumer_release(worker->consumer);
-	worker->must_assign = true;
-	return joined;
+	for (int i = 0; i < worker->npartitions; i++)
+		if (worker->limits[i] < worker->positions[i].start_offset)
+			return true;
+	return false;
 }
 
-/* Where the ingest stands now. */
-static void
+/* Where the ingest stands now.  False when the view does not want it any more. */
+static bool
 refresh_limits(BackfillWorker *worker)
 {
 	MetaView   *view;
@@ -352,6 +386,50 @@ refresh_limits(BackfillWorker *worker)
 	if (view != NULL)
 		load_positions(worker, view);
 	tm_worker_commit();
+	return view != NULL;
+}
+
+/*
+ * Gather the rest; with batches locked out, add what came since, and join.  True
+ * when the view has joined or does not want to any more.
+ */
+static bool
+try_join(BackfillWorker *worker)
+{
+	MetaView   *view;
+	bool		joined;
+
+	(void) refresh_limits(worker);
+	MemoryContextSwitchTo(worker->batch_cxt);	/* commit left it */
+	assign(worker, true);
+	gather(worker, tm_clock_monotonic_us() + JOIN_TIMEOUT_US);
+	tm_worker_begin();
+	view = find_view(worker);
+	if (view == NULL)
+	{
+		tm_worker_commit();
+		return true;
+	}
+	LockRelationOid(view->source, ShareRowExclusiveLock);
+	load_positions(worker, view);
+	gather(worker, tm_clock_monotonic_us() + JOIN_LOCKED_US);
+	joined = all_reached(worker) && !is_ingest_behind(worker);
+	apply_gathered(worker, view);
+	if (joined)
+	{
+		view->own_offsets = false;
+		view->populated = true;
+		view->state = META_LIVE;
+		view->since = tm_clock_now();
+		tm_meta_view_update(view);
+		tm_ingest_signal_at_commit();
+		tm_worker_wake_scheduler_at_commit();
+		TM_FAULT("joining");
+	}
+	tm_worker_commit();
+	tm_kafka_consumer_release(worker->consumer);
+	worker->must_assign = true;
+	return joined;
 }
 
 static void
@@ -364,15 +442,20 @@ run_backfill(BackfillWorker *worker)
 		MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
 		bool		done;
 
-		if (missing(worker) <= worker->options->batch_max_rows)
+		if (missing(worker) == 0 && is_ingest_behind(worker))
+		{
+			tm_worker_wait(PGINVALID_SOCKET, INGEST_WAIT_MS);
+			done = !refresh_limits(worker);
+		}
+		else if (missing(worker) <= worker->options->batch_max_rows)
 			done = try_join(worker);
 		else
 		{
 			if (worker->must_assign)
-				assign(worker);
+				assign(worker, false);
 			done = !work_batch(worker);
 			if (!done && missing(worker) == 0)
-				refresh_limits(worker);
+				done = !refresh_limits(worker);
 		}
 		MemoryContextSwitchTo(before);
 		MemoryContextReset(worker->batch_cxt);

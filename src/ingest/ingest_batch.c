@@ -53,6 +53,7 @@
 #include "base/fault.h"
 #include "ingest/ingest_internal.h"
 #include "maintain/maintain.h"
+#include "view/view.h"
 
 /* max_error_ratio is judged from this many messages on. */
 #define ERROR_RATIO_MIN 100
@@ -62,6 +63,8 @@ typedef struct BatchRun
 {
 	IngestBatch *batch;
 	MetaIngest *ingest;
+	const char *name;			/* of the stream: an abort, which may log, can
+								 * look nothing up */
 	List	   *stream_views;	/* live views over the stream */
 	List	   *table_views;	/* live views over the table */
 	IngestContext *ctx;
@@ -70,6 +73,7 @@ typedef struct BatchRun
 	int64	   *expected;		/* positions found at the lock */
 	MetaPartition *locked;		/* partitions as found at the lock */
 	TimestampTz ingest_time;
+	TimestampTz stream_watermark;	/* after the batch; DT_NOBEGIN = none yet */
 	StreamRows *rows;			/* decoded */
 	StreamRows *stored;			/* as the table has them, for table_views */
 	List	   *letters;		/* of DeadLetter */
@@ -104,8 +108,8 @@ tm_ingest_lock(Oid stream, LOCKMODE mode)
 	}
 }
 
-static List *
-live_views(Oid source)
+List *
+tm_ingest_live_views(Oid source)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -252,7 +256,10 @@ judge_bad(BatchRun *run, int i, const FormatError *error, TimestampTz watermark)
 	}
 }
 
-/* Count the message and remember it as its partition's last. */
+/*
+ * Count the message and remember it as its partition's last.  Whatever it
+ * holds, the partition is not idle.
+ */
 static void
 pass_message(BatchRun *run, MetaPartition *partition, const KafkaMessage *msg)
 {
@@ -260,6 +267,7 @@ pass_message(BatchRun *run, MetaPartition *partition, const KafkaMessage *msg)
 	partition->last_offset = msg->offset;
 	partition->last_timestamp = msg->has_timestamp ? msg->timestamp : DT_NOBEGIN;
 	partition->last_message_at = run->ingest_time;
+	partition->idle_since = DT_NOBEGIN;
 }
 
 static void
@@ -267,7 +275,8 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 {
 	const KafkaMessage *msg = &run->batch->messages[i];
 	StreamRows *rows = run->rows;
-	StreamWatermark wm = {run->ctx->options->watermark_delay, partition->max_event_time};
+	StreamWatermark wm = {run->ctx->options->watermark_delay,
+	run->ctx->options->watermark_max_future, partition->max_event_time};
 	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
 	TimestampTz watermark = tm_stream_watermark_get(&wm);
 	TimestampTz event_time;
@@ -304,7 +313,9 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 	rows->info[rows->nrows].event_time = event_time;
 	rows->info[rows->nrows].watermark = watermark;
 	rows->nrows++;
-	tm_stream_watermark_advance(&wm, event_time);
+	if (!tm_stream_watermark_advance(&wm, event_time,
+									 tm_stream_watermark_arrival(msg, run->ingest_time)))
+		partition->future_rows++;
 	partition->max_event_time = wm.max_event_time;
 	partition->watermark = tm_stream_watermark_get(&wm);
 	partition->rows++;
@@ -392,12 +403,8 @@ store_batch(BatchRun *run)
 
 /* ---- views ---- */
 
-/*
- * One view in a subtransaction of its own: when its expressions fail, it alone
- * becomes failed.
- */
-static void
-apply_view_guarded(MetaView *view, const StreamRows *rows)
+void
+tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg), void *arg)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -407,7 +414,7 @@ apply_view_guarded(MetaView *view, const StreamRows *rows)
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		tm_maintain_apply(view, rows);
+		step(view, arg);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -428,20 +435,41 @@ apply_view_guarded(MetaView *view, const StreamRows *rows)
 }
 
 static void
-apply_views(BatchRun *run, List *views, const StreamRows *rows)
+apply_view(MetaView *view, void *rows)
 {
-	ListCell   *lc;
+	tm_maintain_apply(view, rows);
+}
 
+void
+tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows)
+{
+	tm_ingest_view_guarded(view, apply_view, rows);
+}
+
+/*
+ * A view that closes windows is locked even when it gets no rows: its lock is
+ * taken again after this batch's other views.
+ */
+static void
+lock_closing_view(const MetaView *view)
+{
+	ContinuousOptions options;
+
+	tm_view_read_options(view->options, &options);
+	if (VIEW_CLOSES(&options))
+		tm_maintain_lock(view->state_table);
+}
+
+static void
+apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
+{
+	CHECK_FOR_INTERRUPTS();
 	if (rows == NULL || rows->nrows == 0)
-		return;
-	foreach(lc, views)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (run->batch->careful)
-			apply_view_guarded(lfirst(lc), rows);
-		else
-			tm_maintain_apply(lfirst(lc), rows);
-	}
+		lock_closing_view(view);
+	else if (run->batch->careful)
+		tm_ingest_view_guarded(view, apply_view, rows);
+	else
+		apply_view(view, rows);
 }
 
 /* Views of both kinds in one order: that of their state tables. */
@@ -458,12 +486,12 @@ maintain_batch(BatchRun *run)
 
 		if (take_a)
 		{
-			apply_views(run, list_make1(lfirst(a)), run->rows);
+			apply_rows(run, lfirst(a), run->rows);
 			a = lnext(run->stream_views, a);
 		}
 		else
 		{
-			apply_views(run, list_make1(lfirst(b)), run->stored);
+			apply_rows(run, lfirst(b), run->stored);
 			b = lnext(run->table_views, b);
 		}
 	}
@@ -512,6 +540,30 @@ finish_positions(BatchRun *run)
 	}
 }
 
+/*
+ * What the caller has found out about idleness, before he held the lock: it is
+ * void if messages were applied since.
+ */
+static void
+finish_idleness(BatchRun *run)
+{
+	for (int i = 0; i < run->batch->npositions; i++)
+	{
+		const IngestPosition *position = &run->batch->positions[i];
+		MetaPartition *p = get_partition(run, position->partition);
+		bool		has_moved = p->next_offset != position->position;
+
+		for (int j = 0; j < run->npartitions; j++)
+			if (run->locked[j].partition == p->partition)
+				has_moved |= p->last_offset != run->locked[j].last_offset;
+		if (position->idleness == INGEST_IDLE_ENDS)
+			p->idle_since = DT_NOBEGIN;
+		if (position->idleness == INGEST_IDLE_BEGINS && !has_moved &&
+			TIMESTAMP_IS_NOBEGIN(p->idle_since))
+			p->idle_since = run->ingest_time;
+	}
+}
+
 /* ---- all of it ---- */
 
 static void
@@ -521,11 +573,11 @@ batch_error_context(void *arg)
 
 	if (run->current >= 0 && run->current < run->batch->nmessages)
 		errcontext("stream \"%s\", partition %d, offset %lld",
-				   get_rel_name(run->ingest->stream),
+				   run->name,
 				   run->batch->messages[run->current].partition,
 				   (long long) run->batch->messages[run->current].offset);
 	else
-		errcontext("ingest of stream \"%s\"", get_rel_name(run->ingest->stream));
+		errcontext("ingest of stream \"%s\"", run->name);
 }
 
 /* Constraint triggers must fire inside the batch, not at its commit. */
@@ -570,7 +622,13 @@ run_steps(BatchRun *run)
 	tm_worker_report_phase(WORKER_PHASE_COMMIT);
 	tm_ingest_dead_letters_store(run->ctx->options, batch, run->letters);
 	finish_positions(run);
+	finish_idleness(run);
+	run->stream_watermark = tm_ingest_stream_watermark(run->ingest, run->ctx->options,
+													   run->npartitions, run->partitions,
+													   run->ingest_time);
 	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
+	batch->more = tm_ingest_close_views(list_concat_copy(run->stream_views, run->table_views),
+										run->stream_watermark, batch->careful);
 	TM_FAULT("saved");
 	if (run->rows->nrows > 0)
 		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
@@ -595,13 +653,14 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 		return INGEST_CHANGED;
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark batch", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(cxt);
+	run.name = get_rel_name(stream);
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
-	run.ingest_time = tm_clock_now();
-	run.stream_views = live_views(stream);
-	run.table_views = live_views(run.ingest->into_table);
+	run.stream_views = tm_ingest_live_views(stream);
+	run.table_views = tm_ingest_live_views(run.ingest->into_table);
 	run.ctx = tm_ingest_context_get(run.ingest, run.stream_views, run.table_views);
+	run.ingest_time = tm_ingest_now(run.ctx->options);
 	rel = table_open(stream, NoLock);
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);
 	table_close(rel, NoLock);

@@ -199,6 +199,7 @@ tm_start_ingest(PG_FUNCTION_ARGS)
 	bool		if_not_exists = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 	MetaIngest *ingest;
 
+	PreventCommandDuringRecovery("tidemark.start_ingest()");
 	if (!OidIsValid(stream))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
@@ -239,6 +240,7 @@ tm_alter_ingest(PG_FUNCTION_ARGS)
 	Oid			stream = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	MetaIngest *ingest;
 
+	PreventCommandDuringRecovery("tidemark.alter_ingest()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
@@ -297,6 +299,7 @@ tm_drop_ingest(PG_FUNCTION_ARGS)
 	Oid			stream = PG_GETARG_OID(0);
 	MetaIngest *ingest;
 
+	PreventCommandDuringRecovery("tidemark.drop_ingest()");
 	require_stream(stream);
 	lock_stream(stream);
 	if (tm_meta_ingest_find(stream) == NULL && PG_GETARG_BOOL(1))
@@ -320,16 +323,26 @@ static void
 pause_ingest(Oid stream)
 {
 	MetaIngest *ingest;
+	char	   *role = GetUserNameFromId(GetUserId(), false);
 
 	require_owner(stream);
 	lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->state == META_PAUSED && !ingest->restored)
 		return;
+	if (ingest->state == META_FAILED && ingest->reason != NULL)
+	{
+		/* what has to be done about the failure stays */
+		ingest->reason = psprintf("paused by %s after a failure: %s", role, ingest->reason);
+	}
+	else
+	{
+		ingest->reason = psprintf("paused by %s", role);
+		ingest->hint = pstrdup("tidemark.resume() continues at the committed offsets.");
+		if (!tm_ingest_is_void(ingest))
+			ingest->sqlstate = NULL;
+	}
 	ingest->state = META_PAUSED;
-	ingest->reason = psprintf("paused by %s", GetUserNameFromId(GetUserId(), false));
-	ingest->hint = pstrdup("tidemark.resume() continues at the committed offsets.");
-	ingest->sqlstate = NULL;
 	ingest->since = tm_clock_now();
 	tm_meta_ingest_update(ingest);
 	tm_worker_wake_scheduler_at_commit();
@@ -352,6 +365,25 @@ lock_view(Oid relid)
 	return tm_meta_view_find(relid);
 }
 
+/*
+ * A view over a table is resumed by being rebuilt.  When it could not be, a
+ * pause would be its end.
+ */
+static void
+check_pause(const MetaView *view)
+{
+	int			n;
+	MetaRemoved *removed = tm_meta_removed_list(view->state_table, false, &n);
+
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot pause continuous view \"%s\" because it could not be resumed",
+						get_rel_name(view->view)),
+				 errdetail("%s", tm_view_describe_removed(view->source, removed, n)),
+				 errhint("Pause the ingest of the table, or drop the view.")));
+}
+
 static void
 pause_view(Oid relid)
 {
@@ -366,6 +398,7 @@ pause_view(Oid relid)
 				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
 	if (tm_stream_is_stream(view->source))
 		tm_ingest_view_detach(view);
+	check_pause(view);
 	view->state = META_PAUSED;
 	view->reason = psprintf("paused by %s", GetUserNameFromId(GetUserId(), false));
 	view->hint = pstrdup("tidemark.resume() lets it catch up.");
@@ -391,8 +424,10 @@ relation_argument(FunctionCallInfo fcinfo)
 Datum
 tm_pause(PG_FUNCTION_ARGS)
 {
-	Oid			relid = relation_argument(fcinfo);
+	Oid			relid;
 
+	PreventCommandDuringRecovery("tidemark.pause()");
+	relid = relation_argument(fcinfo);
 	if (tm_stream_is_stream(relid))
 		pause_ingest(relid);
 	else
@@ -453,6 +488,7 @@ resume_ingest(Oid stream)
 	ingest->since = tm_clock_now();
 	tm_meta_ingest_update(ingest);
 	CommandCounterIncrement();
+	tm_meta_partition_end_idleness(stream, 0, NULL);
 	if (options->transport == STREAM_MANUAL)
 		tm_ingest_catch_up_manual(stream);
 	tm_worker_wake_scheduler_at_commit();
@@ -477,8 +513,10 @@ resume_view(Oid relid)
 Datum
 tm_resume(PG_FUNCTION_ARGS)
 {
-	Oid			relid = relation_argument(fcinfo);
+	Oid			relid;
 
+	PreventCommandDuringRecovery("tidemark.resume()");
+	relid = relation_argument(fcinfo);
 	if (tm_stream_is_stream(relid))
 		resume_ingest(relid);
 	else

@@ -4,7 +4,10 @@
  *
  * A stream's options are compared before and after ALTER FOREIGN TABLE: its
  * topic, format and event time cannot change under an ingest, and what decides
- * about rows or watermarks cannot change under a view.
+ * about rows or watermarks cannot change under a view.  A table that an ingest
+ * fills stays one that raw rows can go to, table partitions included.
+ *
+ * COMMIT PREPARED brings what was prepared with start_ingest() and its kin.
  *
  * The sql_drop event trigger cleans up after streams, tables and views.
  *
@@ -14,6 +17,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "commands/event_trigger.h"
@@ -172,6 +176,10 @@ check_under_view(const StreamOptions *before, const StreamOptions *after)
 
 	if (before->watermark_delay != after->watermark_delay)
 		refuse_change(after->relid, "watermark_delay", why);
+	if (before->watermark_max_future != after->watermark_max_future)
+		refuse_change(after->relid, "watermark_max_future", why);
+	if (before->null_event_time_keep != after->null_event_time_keep)
+		refuse_change(after->relid, "null_event_time", why);
 	for (int i = 0; i < before->ncolumns; i++)
 	{
 		const StreamColumn *a = &before->columns[i];
@@ -183,7 +191,69 @@ check_under_view(const StreamOptions *before, const StreamOptions *after)
 			refuse_change(after->relid, psprintf("the field of column \"%s\"", a->name), why);
 		if (a->format.time_unit != b->format.time_unit)
 			refuse_change(after->relid, psprintf("time_unit of column \"%s\"", a->name), why);
+		if (a->format.type != b->format.type || a->format.typmod != b->format.typmod)
+			refuse_change(after->relid, psprintf("the type of column \"%s\"", a->name), why);
+		if (a->format.not_null != b->format.not_null)
+			refuse_change(after->relid, psprintf("NOT NULL of column \"%s\"", a->name), why);
 	}
+	for (int i = 0; i < after->ncolumns; i++)
+	{
+		const StreamColumn *b = &after->columns[i];
+
+		if (b->format.not_null && find_column(before, b->attnum) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("cannot add NOT NULL column \"%s\" to stream \"%s\" while %s",
+							b->name, get_rel_name(after->relid), why),
+					 errdetail("Messages without it, which the view has taken in, would be refused when they are read again."),
+					 errhint("Omit NOT NULL.")));
+	}
+}
+
+/* The table that a statement made or changed, if it can be a table partition. */
+static Oid
+statement_table(Node *stmt)
+{
+	RangeVar   *rel = NULL;
+
+	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partbound != NULL)
+		rel = ((CreateStmt *) stmt)->relation;
+	else if (IsA(stmt, CreateForeignTableStmt) &&
+			 ((CreateForeignTableStmt *) stmt)->base.partbound != NULL)
+		rel = ((CreateForeignTableStmt *) stmt)->base.relation;
+	else if (IsA(stmt, AlterTableStmt))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+		{
+			AlterTableType type = lfirst_node(AlterTableCmd, lc)->subtype;
+
+			if (type == AT_AttachPartition || type == AT_SetUnLogged)
+				rel = ((AlterTableStmt *) stmt)->relation;
+		}
+	}
+	if (rel == NULL || !IsTransactionState() || !tm_meta_is_installed())
+		return InvalidOid;
+	return RangeVarGetRelid(rel, NoLock, true);
+}
+
+/* Is the table that an ingest fills still one that it can fill? */
+static void
+check_table(Node *stmt)
+{
+	Oid			relid = statement_table(stmt);
+	List	   *tables;
+	ListCell   *lc;
+
+	if (!OidIsValid(relid))
+		return;
+	CommandCounterIncrement();
+	tables = lcons_oid(relid, get_rel_relispartition(relid) ?
+					   get_partition_ancestors(relid) : NIL);
+	foreach(lc, tables)
+		if (tm_meta_ingest_find_by_table(lfirst_oid(lc)) != NULL)
+		tm_store_check_table(lfirst_oid(lc));
 }
 
 void
@@ -195,6 +265,11 @@ tm_ingest_ddl_after(Node *stmt, const IngestDdl *ddl)
 	if (IsA(stmt, CreateExtensionStmt) &&
 		strcmp(((CreateExtensionStmt *) stmt)->extname, "tidemark") == 0)
 		tm_worker_wake_scheduler_at_commit();
+	if (IsA(stmt, TransactionStmt) &&
+		((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED &&
+		tm_meta_is_installed())
+		tm_worker_wake_scheduler_at_commit();
+	check_table(stmt);
 	if (!IsA(stmt, CreateForeignTableStmt) && !OidIsValid(ddl->stream))
 		return;
 	stream = statement_stream(stmt);
@@ -297,6 +372,7 @@ tm_on_drop(PG_FUNCTION_ARGS)
 	List	   *views;
 	List	   *streams;
 	List	   *tables;
+	List	   *orphans;		/* state tables that the catalog does not know */
 	ListCell   *lc;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
@@ -311,7 +387,15 @@ tm_on_drop(PG_FUNCTION_ARGS)
 					  "= s.stream::oid");
 	tables = dropped("SELECT DISTINCT i.stream::oid FROM tidemark_state.ingest i" DROPPED_RELATIONS
 					 "= i.into_table::oid");
+	orphans = dropped("SELECT DISTINCT c.oid FROM pg_catalog.pg_event_trigger_dropped_objects() d "
+					  "JOIN pg_catalog.pg_class c ON c.relname = 's_' OPERATOR(pg_catalog.||) pg_catalog.substr(d.object_name, 3) "
+					  "WHERE d.object_type = 'view' AND d.schema_name = 'tidemark_state' AND d.object_name ~ '^q_[0-9]+$' "
+					  "AND c.relnamespace = 'tidemark_state'::pg_catalog.regnamespace "
+					  "AND c.oid NOT IN (SELECT v.state_table::oid FROM tidemark_state.view v)");
 	tm_meta_leave(&identity);
+	foreach(lc, orphans)
+		tm_meta_execute(psprintf("DROP TABLE tidemark_state.%s CASCADE",
+								 quote_identifier(get_rel_name(lfirst_oid(lc)))));
 	foreach(lc, views)
 	{
 		MetaView   *view = tm_meta_view_find_by_state(lfirst_oid(lc));

@@ -26,6 +26,14 @@ tm_ingest_set_failed(MetaIngest *ingest, int sqlstate, const char *reason, const
 			(errmsg("ingest of stream \"%s\" failed: %s", get_rel_name(ingest->stream), reason)));
 }
 
+bool
+tm_ingest_is_void(const MetaIngest *ingest)
+{
+	return ingest->sqlstate != NULL &&
+		strcmp(ingest->sqlstate,
+			   unpack_sql_state(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION)) == 0;
+}
+
 void
 tm_ingest_view_set_failed(MetaView *view, int sqlstate, const char *reason)
 {

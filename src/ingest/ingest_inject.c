@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -30,6 +31,20 @@ PG_FUNCTION_INFO_V1(tm_inject_bytea);
 PG_FUNCTION_INFO_V1(tm_inject_array);
 
 #define MAX_MANUAL_PARTITION 1023
+
+/* Apply a batch; with it, close all windows that it lets close. */
+static IngestOutcome
+apply_batch(Oid stream, IngestBatch *batch)
+{
+	IngestOutcome outcome = tm_ingest_batch_apply(stream, batch);
+
+	while (outcome == INGEST_APPLIED && batch->more)
+	{
+		batch->nmessages = 0;
+		outcome = tm_ingest_batch_apply(stream, batch);
+	}
+	return outcome;
+}
 
 /* Apply what the log of one partition has beyond its position. */
 static bool
@@ -53,7 +68,7 @@ catch_up_partition(Oid stream, Oid log, const StreamOptions *options, int32 part
 				 (long long) end);
 		batch.messages = messages;
 		from = messages[batch.nmessages - 1].offset + 1;
-		outcome = tm_ingest_batch_apply(stream, &batch);
+		outcome = apply_batch(stream, &batch);
 		MemoryContextDelete(cxt);
 		if (outcome != INGEST_APPLIED)
 			return false;
@@ -103,6 +118,21 @@ check_stream(Oid stream, int32 partition)
 	return options;
 }
 
+/*
+ * now() as the timestamp of a message, which is the default, is the time of the
+ * stream's clock.
+ */
+static void
+set_time(const StreamOptions *options, KafkaMessage *messages, int n)
+{
+	TimestampTz real = GetCurrentTransactionStartTimestamp();
+	TimestampTz now = tm_meta_clock_get(options->owner);
+
+	for (int i = 0; i < n && !TIMESTAMP_IS_NOBEGIN(now); i++)
+		if (messages[i].has_timestamp && messages[i].timestamp == real)
+			messages[i].timestamp = now;
+}
+
 /* Append messages to the log, then let the ingest have them. */
 static int64
 inject(Oid stream, const StreamOptions *options, KafkaMessage *messages, int n)
@@ -113,6 +143,7 @@ inject(Oid stream, const StreamOptions *options, KafkaMessage *messages, int n)
 	int64		offset = KAFKA_OFFSET_NONE;
 
 	LockRelationOid(stream, RowExclusiveLock);
+	set_time(options, messages, n);
 	log = tm_meta_stream_ensure_log(stream);
 	tm_meta_enter_as(options->owner, &identity);
 	for (int i = 0; i < n; i++)
@@ -126,7 +157,12 @@ inject(Oid stream, const StreamOptions *options, KafkaMessage *messages, int n)
 						ingest->state == META_PAUSED ? "is paused" : "has failed"),
 				 errhint("tidemark.resume() applies it.")));
 	else if (ingest != NULL)
+	{
 		tm_ingest_catch_up_manual(stream);
+		ingest = tm_meta_ingest_find(stream);
+		if (ingest != NULL && ingest->state == META_RUNNING)
+			tm_ingest_idle_manual(ingest, options);
+	}
 	return offset;
 }
 
@@ -161,6 +197,7 @@ inject_one(FunctionCallInfo fcinfo)
 	StreamOptions *options;
 	KafkaMessage msg;
 
+	PreventCommandDuringRecovery("tidemark.inject()");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
@@ -199,6 +236,7 @@ tm_inject_array(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			n;
 
+	PreventCommandDuringRecovery("tidemark.inject()");
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

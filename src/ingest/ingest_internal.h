@@ -43,6 +43,14 @@ extern IngestContext *tm_ingest_context_get(const MetaIngest *ingest, List *stre
 
 /* ---- ingest_batch.c: one batch = one transaction ---- */
 
+/* What was found out about the idleness of a partition. */
+typedef enum IngestIdleness
+{
+	INGEST_IDLE_SAME,			/* nothing new */
+	INGEST_IDLE_BEGINS,			/* proved: silent, and position is the end */
+	INGEST_IDLE_ENDS,			/* the proof could not be renewed */
+} IngestIdleness;
+
 /* Where reading a partition stands beyond its messages. */
 typedef struct IngestPosition
 {
@@ -50,6 +58,7 @@ typedef struct IngestPosition
 	int64		position;		/* next offset, when at_end */
 	int64		end;			/* KAFKA_OFFSET_NONE = unknown */
 	bool		at_end;
+	IngestIdleness idleness;
 } IngestPosition;
 
 typedef struct IngestBatch
@@ -62,6 +71,8 @@ typedef struct IngestBatch
 	bool		careful;		/* survive refused rows and failing views */
 	int64		phase_us[WORKER_NPHASES];	/* out */
 	int64		rows;			/* out: decoded rows */
+	bool		more;			/* out: views have windows left to close; an
+								 * empty batch goes on with them */
 } IngestBatch;
 
 typedef enum IngestOutcome
@@ -82,11 +93,97 @@ extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 
+/* Views over this source that follow the ingest; NIL for no source. */
+extern List *tm_ingest_live_views(Oid source);
+
+/*
+ * A step for one view in a subtransaction of its own: when its expressions or
+ * triggers fail, it alone becomes failed.
+ */
+extern void tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
+								   void *arg);
+
+/* The same for rows of its source. */
+extern void tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows);
+
 /* Note that something was committed, once this transaction is. */
 extern void tm_ingest_signal_at_commit(void);
 
 /* Hash of key and value, to recognise a message again. */
 extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
+
+/* ---- ingest_watermark.c: the watermark of a stream ---- */
+
+/*
+ * The watermark of the stream, with n of its partitions as the caller has them
+ * (locked), the others as stored; DT_NOBEGIN = none yet.  Never less than what
+ * is stored.  It is set in partitions[] for the caller to save.
+ */
+extern TimestampTz tm_ingest_stream_watermark(const MetaIngest *ingest, const StreamOptions *options,
+											  int n, MetaPartition *partitions, TimestampTz now);
+
+/* What is stored of it. */
+extern TimestampTz tm_ingest_stored_watermark(Oid stream);
+
+/*
+ * Would it move if it was computed again, by what is committed?  now: for
+ * watermark_when_idle = 'wall_clock'; DT_NOBEGIN leaves that out.
+ */
+extern bool tm_ingest_watermark_is_behind(const MetaIngest *ingest, const StreamOptions *options,
+										  TimestampTz now);
+
+/* Does a live view over the stream or its table close windows? */
+extern bool tm_ingest_closes_windows(const MetaIngest *ingest);
+
+/* ---- ingest_idle.c: idle partitions ---- */
+
+typedef struct IngestIdle IngestIdle;
+
+/* None is idle and silence counts from now. */
+extern IngestIdle *tm_ingest_idle_create(int n, const int32 *partitions, MemoryContext cxt);
+
+/*
+ * Take note of the messages of a batch, and put the findings about the others
+ * into its positions, which are those of the partitions given at creation.
+ */
+extern void tm_ingest_idle_prepare_batch(IngestIdle *idle, const KafkaMessage *messages,
+										 int nmessages, IngestPosition *positions);
+
+/* The batch that was prepared has committed. */
+extern void tm_ingest_idle_stored(IngestIdle *idle);
+extern bool tm_ingest_idle_has_findings(const IngestIdle *idle);
+
+/*
+ * Ask the brokers about partitions that have been silent for long.  No batch is
+ * at hand and no transaction is open.  Takes half a second at most.
+ */
+extern void tm_ingest_idle_check(IngestIdle *idle, const StreamOptions *options,
+								 KafkaConsumer *consumer);
+
+/* Are all partitions idle by proofs that are fresh? */
+extern bool tm_ingest_idle_is_complete(const IngestIdle *idle);
+
+/*
+ * A manual stream whose ingest runs and is caught up: partitions that are silent
+ * become idle, and the watermark follows the clock, by an empty batch.
+ */
+extern void tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options);
+
+/* ---- ingest_clock.c ---- */
+
+/* The time now: of a manual stream, that of set_clock(). */
+extern TimestampTz tm_ingest_now(const StreamOptions *options);
+
+/* ---- ingest_close.c ---- */
+
+/*
+ * Let views close their windows by the watermark of their stream, and notify.
+ * careful: guarded.  True: there is more to close.
+ */
+extern bool tm_ingest_close_views(List *views, TimestampTz watermark, bool careful);
+
+/* All windows of a view with new history that are passed already. */
+extern void tm_ingest_close_passed(const MetaView *view);
 
 /* ---- ingest_dead_letter.c ---- */
 
@@ -114,12 +211,34 @@ extern void tm_ingest_set_failed(MetaIngest *ingest, int sqlstate, const char *r
 								 const char *hint);
 extern void tm_ingest_view_set_failed(MetaView *view, int sqlstate, const char *reason);
 
+/*
+ * Has it failed because its offsets belong to another log?  pause() does not
+ * change that, resume() and reset_ingest() do.
+ */
+extern bool tm_ingest_is_void(const MetaIngest *ingest);
+
 /* ---- ingest_offsets.c: where to start ---- */
 
+/* What the brokers say about the log; asked while no transaction is open. */
+typedef struct IngestLog
+{
+	int			npartitions;
+	StreamPartition *partitions;
+	int64	   *starts;			/* of start_at, or NULL: not asked for */
+} IngestLog;
+
+/* start may be NULL: then starts are not asked for.  palloc's. */
+extern void tm_ingest_offsets_ask(const StreamOptions *options, KafkaConsumer *consumer,
+								  const StreamStart *start, IngestLog *log);
+
 /*
- * Make the rows of partitions that do not have one: at the ingest's start_at
- * when there is none yet, at the earliest offset for those that came later.
+ * Make the rows of partitions that do not have one: at log->starts when there is
+ * none yet, at the earliest offset for those that came later.  Waits for nobody
+ * but others who do the same.
  */
+extern void tm_ingest_offsets_insert(MetaIngest *ingest, const IngestLog *log);
+
+/* All of that in the caller's transaction: for backends, not for workers. */
 extern void tm_ingest_offsets_prepare(MetaIngest *ingest, const StreamOptions *options,
 									  KafkaConsumer *consumer);
 
@@ -128,10 +247,61 @@ extern void tm_ingest_throw_beyond_end(int32 partition, int64 offset, int64 end)
 			__attribute__((noreturn));
 
 /*
- * Is the topic still the one that was read?  Throws 55000 otherwise.
+ * Are these positions in the log, and is it the one that was read?  Throws 22003
+ * or HV021 otherwise.  Asks the brokers; returns their cluster id, palloc'd.
+ * name is the stream's, for messages.
  */
-extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *options,
-									KafkaConsumer *consumer, int n, const MetaPartition *partitions);
+extern char *tm_ingest_offsets_check(const MetaIngest *ingest, const char *name,
+									 const StreamOptions *options, KafkaConsumer *consumer,
+									 const IngestLog *log, int n, const MetaPartition *partitions);
+
+/* ---- ingest_anchor.c: is the topic still the one that was read? ---- */
+
+/* A message that was applied. */
+typedef struct IngestAnchor
+{
+	int32		partition;
+	int64		offset;			/* -1 = none */
+	int64		hash;
+	TimestampTz timestamp;		/* DT_NOBEGIN = none */
+} IngestAnchor;
+
+/* What a worker does to notice a re-created topic; see the file's header. */
+typedef struct IngestWatch
+{
+	KafkaConsumer *reader;		/* reads single messages */
+	IngestAnchor anchor;
+	int64		checked_at;		/* monotonic us: the last good check began */
+	int64		good_for;		/* us */
+	int64		disturbances;	/* of the consumer, then */
+} IngestWatch;
+
+/*
+ * The last applied message of a partition, read again.  Throws HV021 when it is
+ * another one; a warning when it is gone.
+ */
+extern void tm_ingest_anchor_check_partition(const StreamOptions *options, KafkaConsumer *reader,
+											 const MetaPartition *p);
+
+/* Begin with partitions that tm_ingest_offsets_check() has just passed. */
+extern void tm_ingest_watch_begin(IngestWatch *watch, KafkaConsumer *reader, int n,
+								  const MetaPartition *partitions);
+
+/*
+ * Before a batch that was gathered by consumer is applied: throws HV021 when the
+ * topic is another one.  False when no check was due.
+ */
+extern bool tm_ingest_watch_check(IngestWatch *watch, const StreamOptions *options,
+								  const KafkaConsumer *consumer, bool suspicious,
+								  int timeout_ms);
+
+/* The same now and then while nothing comes. */
+extern bool tm_ingest_watch_is_idle_check_due(const IngestWatch *watch);
+extern void tm_ingest_watch_check_idle(IngestWatch *watch, const StreamOptions *options,
+									   const KafkaConsumer *consumer, int timeout_ms);
+
+/* A batch whose last message is this one was applied. */
+extern void tm_ingest_watch_advance(IngestWatch *watch, const KafkaMessage *last, bool checked);
 
 /* ---- ingest_backfill.c: history of a new view ---- */
 
@@ -141,9 +311,22 @@ extern void tm_ingest_offsets_check(MetaIngest *ingest, const StreamOptions *opt
  */
 extern void tm_ingest_backfill_manual(MetaView *view);
 
-/* Apply messages of the log to one view; as part of the caller's transaction. */
+/*
+ * The position from which a new view reads a partition so that it applies it
+ * from start on.  ingest: of the ingest there; NULL = it has none.
+ */
+extern MetaViewPartition tm_ingest_backfill_position(const MetaView *view,
+													 const StreamOptions *options,
+													 int32 partition, int64 start,
+													 const MetaPartition *ingest);
+
+/*
+ * Apply messages of the log to one view; as part of the caller's transaction.
+ * The positions' largest event times follow; their offsets are the caller's.
+ */
 extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
-									 const KafkaMessage *messages, int n);
+									 const KafkaMessage *messages, int n,
+									 MetaViewPartition *positions, int npositions);
 
 /* ---- ingest_promote.c: views that follow the ingest from its start ---- */
 

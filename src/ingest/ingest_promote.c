@@ -45,7 +45,8 @@ tm_ingest_set_view_targets(Oid stream)
 			MetaViewPartition vp = {.partition = partitions[i].partition,
 				.start_offset = partitions[i].first_offset,
 				.next_offset = partitions[i].first_offset,
-			.target_offset = Max(partitions[i].end_offset, partitions[i].first_offset)};
+				.target_offset = Max(partitions[i].end_offset, partitions[i].first_offset),
+			.start_max_event_time = DT_NOBEGIN,.max_event_time = DT_NOBEGIN};
 
 			tm_meta_view_partition_put(view->state_table, &vp);
 		}

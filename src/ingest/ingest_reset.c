@@ -32,9 +32,7 @@ offsets_are_void(const MetaIngest *ingest, const MetaPartition *p, const StreamP
 {
 	if (now->end < p->next_offset)
 		return true;
-	return ingest->state == META_FAILED && ingest->reason != NULL &&
-		(strstr(ingest->reason, "re-created") != NULL ||
-		 strstr(ingest->reason, "another Kafka cluster") != NULL);
+	return tm_ingest_is_void(ingest);
 }
 
 static void
@@ -79,6 +77,7 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 	int			npartitions;
 	int			nexisting;
 
+	PreventCommandDuringRecovery("tidemark.reset_ingest()");
 	options = tm_stream_get_options(stream);
 	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));

@@ -5,9 +5,11 @@
  *
  * What is wanted is durable (the tables of the meta room); what runs is in
  * shared memory (the slots of the worker room).  The scheduler compares the two
- * when somebody wakes it, and once a minute in case a wake-up got lost with a
- * prepared transaction; in between it only starts what has ended.  It does not
- * touch the processes' work, so that its own failure stops nothing.
+ * when somebody wakes it, and once a minute in case a wake-up got lost; in
+ * between it only starts what has ended.  It does not touch the processes' work,
+ * so that its own failure stops nothing; and it reads no more of a stream than
+ * whether a broker feeds it, so that a stream whose definition is broken, or
+ * locked, is the trouble of its own worker only.
  *
  * Runs in: the scheduler of a database.
  * Memory: the list of wanted work lives in a context of its own, reset at each
@@ -60,8 +62,7 @@ add_wanted(List **wanted, WorkerRole role, Oid object, int index, Oid named)
 static bool
 is_consumed(Oid stream)
 {
-	return tm_stream_is_stream(stream) &&
-		tm_stream_get_options(stream)->transport != STREAM_MANUAL;
+	return tm_stream_is_stream(stream) && !tm_stream_is_manual(stream);
 }
 
 static List *
@@ -202,6 +203,7 @@ run_scheduler(void)
 		{
 			bool		installed;
 
+			tm_worker_report_phase(WORKER_PHASE_LOOK);
 			last_look = now;
 			MemoryContextReset(cxt);
 			wanted = NIL;
@@ -215,6 +217,7 @@ run_scheduler(void)
 		next = tm_worker_slot_next_start(MyDatabaseId, false);
 		if (next >= 0)
 			timeout = Min(timeout, next);
+		tm_worker_report_phase(WORKER_PHASE_WAIT);
 		tm_worker_wait(PGINVALID_SOCKET, timeout);
 	}
 }

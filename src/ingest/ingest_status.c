@@ -15,6 +15,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/plancat.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
@@ -30,6 +32,7 @@
 PG_FUNCTION_INFO_V1(tm_is_ours);
 PG_FUNCTION_INFO_V1(tm_view_definition);
 PG_FUNCTION_INFO_V1(tm_relation_bytes);
+PG_FUNCTION_INFO_V1(tm_relation_rows);
 PG_FUNCTION_INFO_V1(tm_worker_wait_text);
 
 /* is_ours(system_identifier, database): not restored, not a copy */
@@ -119,6 +122,38 @@ tm_relation_bytes(PG_FUNCTION_ARGS)
 	if (list_length(locked) < list_length(indexes))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(bytes);
+}
+
+/*
+ * relation_rows(relation): the planner's estimate, which goes by pages and the
+ * width of rows until there are statistics.
+ */
+Datum
+tm_relation_rows(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel;
+	BlockNumber blocks;
+	BlockNumber pages = 0;
+	double		rows = 0;
+	double		visible;
+
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		PG_RETURN_NULL();
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+	{
+		UnlockRelationOid(relid, AccessShareLock);
+		PG_RETURN_NULL();
+	}
+	blocks = rel->rd_rel->relkind == RELKIND_RELATION ? RelationGetNumberOfBlocks(rel) : 0;
+	if (blocks > 0)
+		estimate_rel_size(rel, NULL, &pages, &rows, &visible);
+	/* it takes a small table for one of ten pages */
+	if (pages > blocks)
+		rows = rows * blocks / pages;
+	relation_close(rel, AccessShareLock);
+	PG_RETURN_INT64((int64) rows);
 }
 
 /* ---- what a worker waits for ---- */

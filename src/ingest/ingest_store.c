@@ -288,22 +288,12 @@ fill_slot(StoreRun *run, int row, TupleTableSlot *slot)
 	MemoryContextSwitchTo(oldcxt);
 }
 
-/* Refuse a row whose table partition would not keep it as the offsets are kept. */
+/* A table partition may have come since the table was checked. */
 static void
 check_leaf(Relation rel)
 {
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
-		ereport(ERROR,
-				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("cannot store a raw row in foreign table \"%s\"",
-					   RelationGetRelationName(rel)),
-				errdetail("What a foreign table keeps does not commit together with the offsets of the ingest."));
-	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
-		ereport(ERROR,
-				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("cannot store a raw row in unlogged table \"%s\"",
-					   RelationGetRelationName(rel)),
-				errhint("ALTER TABLE ... SET LOGGED makes it permanent."));
+	tm_store_check_partition(rel->rd_rel->relkind, rel->rd_rel->relpersistence,
+							 RelationGetRelationName(rel));
 }
 
 /* The rows now go into another table partition. */
@@ -334,14 +324,13 @@ route_row(StoreRun *run, TupleTableSlot *slot)
 	TupleConversionMap *map;
 	TupleTableSlot *next;
 
-	phase = STORE_PHASE_ROUTE;
 	leaf = ExecFindPartition(run->mtstate, run->root, run->proute, slot,
 							 run->estate);
 	if (leaf != run->leaf)
+	{
 		check_leaf(leaf->ri_RelationDesc);
-	phase = STORE_PHASE_TABLE;
-	if (leaf != run->leaf)
 		enter_leaf(run, leaf);
+	}
 
 	/* unless triggers change it, the captured row is the one at hand */
 	if (capture != NULL)

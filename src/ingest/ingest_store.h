@@ -17,8 +17,9 @@ typedef struct StoreTarget StoreTarget;
 
 /*
  * May raw rows be stored in this relation?  It must be a permanent plain or
- * partitioned table of the user's: 42809 or 0A000 with a hint otherwise.  No
- * privilege is checked, no lock is taken.
+ * partitioned table of the user's, and its table partitions permanent, too, and
+ * no foreign tables: 42809 or 0A000 with a hint otherwise.  No privilege is
+ * checked, no lock is taken.
  */
 extern void tm_store_check_table(Oid relid);
 
@@ -66,9 +67,8 @@ extern void tm_store_rows(StoreTarget *target, const StreamRows *rows, int from,
 
 /*
  * Does the error, just thrown by tm_store_rows, mean that the table refuses a
- * row?  True for classes 22, 23, 54 and P0, for anything raised inside a
- * trigger, and for a row whose table partition takes none; never for classes
- * 08, 40, 53, 55, 57 and 58.
+ * row?  True for classes 22, 23, 54 and P0, and for anything raised inside a
+ * trigger; never for classes 08, 40, 53, 55, 57 and 58.
  */
 extern bool tm_store_is_refusal(const ErrorData *error);
 

@@ -59,9 +59,6 @@ tm_store_is_refusal(const ErrorData *error)
 		default:
 			break;
 	}
-
-	if (tm_store_get_phase() == STORE_PHASE_ROUTE)
-		return error->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED;
 	return tm_store_get_phase() == STORE_PHASE_TRIGGER;
 }
 

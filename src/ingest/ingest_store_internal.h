@@ -36,10 +36,15 @@ struct StoreTarget
 typedef enum StorePhase
 {
 	STORE_PHASE_TABLE,
-	STORE_PHASE_ROUTE,			/* looking for the table partition */
 	STORE_PHASE_TRIGGER,
 } StorePhase;
 
 extern StorePhase tm_store_get_phase(void);
+
+/*
+ * Would this table partition keep rows as the offsets are kept?  0A000 if it is
+ * unlogged, temporary or a foreign table.
+ */
+extern void tm_store_check_partition(char relkind, char persistence, const char *name);
 
 #endif							/* TM_INGEST_STORE_INTERNAL_H */

@@ -86,6 +86,18 @@ check_persistence(char persistence, const char *name)
 }
 
 void
+tm_store_check_partition(char relkind, char persistence, const char *name)
+{
+	if (relkind == RELKIND_FOREIGN_TABLE)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot store raw rows in foreign table \"%s\"", name),
+				errdetail("What a foreign table keeps does not commit together with the offsets of the ingest."),
+				errhint("Detach that table partition, or replace it by a permanent table."));
+	check_persistence(persistence, name);
+}
+
+void
 tm_store_check_table(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
@@ -109,7 +121,8 @@ tm_store_check_table(Oid relid)
 			char	   *name = get_rel_name(child);
 
 			if (name != NULL)
-				check_persistence(get_rel_persistence(child), name);
+				tm_store_check_partition(get_rel_relkind(child),
+										 get_rel_persistence(child), name);
 		}
 	}
 

@@ -38,6 +38,7 @@
 static void
 set_live(MetaView *view)
 {
+	tm_ingest_close_passed(view);
 	view->state = META_LIVE;
 	view->populated = true;
 	view->own_offsets = false;
@@ -53,6 +54,18 @@ add_empty_row(const MetaView *view)
 	StreamRows	none = {.natts = 0,.nrows = 0};
 
 	tm_maintain_apply(view, &none);
+}
+
+/* A table that only its ingest may write, and nothing ingests into. */
+static void
+notice_no_ingest(const MetaView *view)
+{
+	if (tm_stream_is_stream(view->source) || tm_meta_ingest_find_by_table(view->source) != NULL)
+		return;
+	ereport(NOTICE,
+			(errmsg("table \"%s\" can now be written by an ingest only, and has none yet",
+					get_rel_name(view->source)),
+			 errhint("Start it with tidemark.start_ingest(); start_at must be given if the table has rows.")));
 }
 
 static void
@@ -125,15 +138,36 @@ populate_from_stream(MetaView *view)
 	tm_worker_wake_scheduler_at_commit();
 }
 
+/* A view over a table is rebuilt from the table: all rows must be there. */
+static void
+require_raw_rows(const MetaView *view)
+{
+	int			n;
+	MetaRemoved *removed = tm_meta_removed_list(view->state_table, false, &n);
+
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot rebuild continuous view \"%s\" because raw rows of table \"%s\" were removed",
+						get_rel_name(view->view), get_rel_name(view->source)),
+				 errdetail("%s", tm_view_describe_removed(view->source, removed, n)),
+				 errhint("The view can still be read. To compute it from the rows that are left, drop it and create it again.")));
+}
+
 void
 tm_ingest_view_rebuild(MetaView *view)
 {
+	require_raw_rows(view);
 	tm_maintain_clear(view);
 	tm_meta_view_partition_delete(view->state_table);
 	if (tm_stream_is_stream(view->source))
+	{
 		populate_from_stream(view);
-	else
-		populate_from_table(view);
+		return;
+	}
+	populate_from_table(view);
+	/* removed while we waited for the lock on their partition? */
+	require_raw_rows(view);
 }
 
 void
@@ -151,11 +185,16 @@ tm_ingest_view_detach(MetaView *view)
 	for (int i = 0; i < npartitions; i++)
 	{
 		MetaViewPartition vp = {.partition = partitions[i].partition,
-		.start_offset = partitions[i].first_offset};
+			.start_offset = partitions[i].first_offset,
+			.start_max_event_time = DT_NOBEGIN,
+		.max_event_time = partitions[i].max_event_time};
 
 		for (int j = 0; j < nknown; j++)
 			if (known[j].partition == vp.partition)
+			{
 				vp.start_offset = known[j].start_offset;
+				vp.start_max_event_time = known[j].start_max_event_time;
+			}
 		vp.next_offset = Max(partitions[i].next_offset, vp.start_offset);
 		vp.target_offset = vp.next_offset;
 		tm_meta_view_partition_put(view->state_table, &vp);
@@ -192,6 +231,7 @@ populate(const MetaView *created, bool with_data)
 {
 	MetaView	view = *created;
 
+	notice_no_ingest(created);
 	if (!with_data)
 	{
 		view.reason = "created WITH NO DATA";

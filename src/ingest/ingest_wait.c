@@ -29,6 +29,8 @@
 PG_FUNCTION_INFO_V1(tm_wait_for);
 PG_FUNCTION_INFO_V1(tm_wait_caught_up);
 
+#define ASK_US USECS_PER_SEC
+
 /* Offsets to be reached, per partition, by a stream and perhaps a view. */
 typedef struct WaitTarget
 {
@@ -230,37 +232,85 @@ tm_wait_for(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(wait_until_reached(&target, interval_us(PG_GETARG_INTERVAL_P(3))));
 }
 
-/* The end offsets of now; asks the brokers. */
+/* ---- the end of the log ---- */
+
+static void
+init_offsets(WaitTarget *target, int n)
+{
+	target->npartitions = n;
+	target->partitions = palloc(sizeof(int32) * Max(n, 1));
+	target->offsets = palloc(sizeof(int64) * Max(n, 1));
+}
+
+/* The end offsets of now; an error when the brokers do not answer. */
 static void
 set_target_to_end(WaitTarget *target)
 {
 	StreamOptions *options = tm_stream_get_options(target->stream);
 	KafkaConsumer *consumer = NULL;
 	StreamPartition *existing;
+	int			n;
 
 	if (options->transport == STREAM_KAFKA)
 		consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
-	target->npartitions = tm_stream_list_partitions(options, consumer, &existing);
+	n = tm_stream_list_partitions(options, consumer, &existing);
 	if (consumer != NULL)
 		tm_kafka_consumer_close(consumer);
-	target->partitions = palloc(sizeof(int32) * Max(target->npartitions, 1));
-	target->offsets = palloc(sizeof(int64) * Max(target->npartitions, 1));
-	for (int i = 0; i < target->npartitions; i++)
+	init_offsets(target, n);
+	for (int i = 0; i < n; i++)
 	{
 		target->partitions[i] = existing[i].partition;
 		target->offsets[i] = existing[i].end;
 	}
 }
 
-/* wait_caught_up(relation, timeout) -> boolean */
+/* The same; false when the brokers do not answer in time. */
+static bool
+try_target_to_end(WaitTarget *target, int64 timeout_us)
+{
+	StreamOptions *options = tm_stream_get_options(target->stream);
+	KafkaConsumer *consumer;
+	int64	   *ends;
+	int			n;
+	bool		answered;
+
+	if (options->transport != STREAM_KAFKA)
+	{
+		set_target_to_end(target);
+		return true;
+	}
+	consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
+	answered = tm_kafka_consumer_try_ends(consumer, &n, &ends,
+										  (int) Min(timeout_us / 1000, PG_INT32_MAX));
+	tm_kafka_consumer_close(consumer);
+	if (!answered)
+		return false;
+	init_offsets(target, n);
+	for (int i = 0; i < n; i++)
+	{
+		target->partitions[i] = i;
+		target->offsets[i] = ends[i];
+	}
+	return true;
+}
+
+/*
+ * wait_caught_up(relation, timeout) -> boolean.  The brokers' answer is part of
+ * what is waited for; who only asks gives them ASK_US.
+ */
 Datum
 tm_wait_caught_up(PG_FUNCTION_ARGS)
 {
+	int64		timeout = interval_us(PG_GETARG_INTERVAL_P(1));
+	int64		started = tm_clock_monotonic_us();
 	WaitTarget	target;
 
 	init_target(&target, PG_GETARG_OID(0));
-	set_target_to_end(&target);
-	PG_RETURN_BOOL(wait_until_reached(&target, interval_us(PG_GETARG_INTERVAL_P(1))));
+	if (!try_target_to_end(&target, timeout > 0 ? timeout : ASK_US))
+		PG_RETURN_BOOL(false);
+	if (timeout > 0)
+		timeout = Max(timeout - (tm_clock_monotonic_us() - started), 0);
+	PG_RETURN_BOOL(wait_until_reached(&target, timeout));
 }
 
 void

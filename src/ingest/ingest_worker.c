@@ -2,9 +2,11 @@
  * ingest_worker.c
  *	  The process that consumes a share of a stream's partitions.
  *
- * Start: attach to the slot, read the ingest, make missing partition rows,
- * check that the topic is the one that was read, assign.  Then: gather a batch
- * while no transaction is open, apply it, release it.
+ * Start: attach to the slot, read the ingest, ask the brokers what there is and
+ * whether the topic is the one that was read, make missing partition rows,
+ * assign.  Then: gather a batch, look whether the topic is still the same
+ * (ingest_anchor.c), apply it, release it.  No transaction is open while a
+ * broker is asked or waited for.
  *
  * A batch ends at batch_max_rows, batch_max_bytes, or batch_max_delay after
  * its first message; when the stream was idle before, its first messages are
@@ -42,10 +44,13 @@
 
 PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 
-#define PARTITION_CHECK_US (60 * INT64CONST(1000000))
 #define POSITION_SAVE_US INT64CONST(1000000)
+#define CLOCK_US INT64CONST(1000000)
 #define WAIT_MS 1000L
 #define BROKER_TIMEOUT_MS 10000
+#define CHECK_TIMEOUT_MS 1000
+#define CHECK_TIMEOUT_MAX_MS 20000
+#define READER_QUEUE_KBYTES 4096
 
 typedef struct IngestWorker
 {
@@ -56,6 +61,7 @@ typedef struct IngestWorker
 	MemoryContext error_cxt;	/* survives the abort of a transaction */
 	StreamOptions *options;
 	KafkaConsumer *consumer;
+	IngestWatch watch;			/* over the topic */
 	int			workers;		/* that the partitions are split among */
 	int			npartitions;
 	int32	   *partitions;
@@ -64,8 +70,12 @@ typedef struct IngestWorker
 	int64		next_check;		/* monotonic us: look for new partitions */
 	int64		next_save;
 	bool		idle;			/* nothing came during the last wait */
+	IngestIdle *idleness;		/* of the partitions */
+	bool		check_watermark;	/* others may have saved at the same time */
+	int64		next_clock;		/* monotonic us: let the watermark follow time */
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
+	bool		more;			/* the last batch left windows to close */
 } IngestWorker;
 
 /* Set when the stream, its server or its user mapping changed: read anew. */
@@ -85,6 +95,24 @@ on_syscache(Datum arg, int cacheid, uint32 hashvalue)
 	definition_changed = true;
 }
 
+/*
+ * Take in what other sessions have committed.  Invalidations are read when a
+ * transaction starts, so this one does nothing else.
+ */
+static bool
+notice_changes(void)
+{
+	StartTransactionCommand();
+	CommitTransactionCommand();
+	return definition_changed;
+}
+
+static int64
+next_partition_check(void)
+{
+	return tm_clock_monotonic_us() + tm_setting_partition_check_interval * INT64CONST(1000);
+}
+
 /* Is this partition the work of this worker? */
 static bool
 owns_partition(const MetaIngest *ingest, int index, int32 partition)
@@ -98,98 +126,216 @@ is_wanted(const IngestWorker *worker, const MetaIngest *ingest)
 	return ingest != NULL && ingest->state == META_RUNNING && worker->index < ingest->workers;
 }
 
-/*
- * Read the options and reach the brokers; while they do not answer, no
- * transaction is open.  False when the ingest is not to run (any more).
- */
-static bool
-open_consumer(IngestWorker *worker)
+/* ---- start ---- */
+
+/* What a worker knows about its ingest before it asks the brokers. */
+typedef struct StartView
 {
 	MetaIngest *ingest;
-	MemoryContext before;
+	char	   *name;			/* of the stream */
+	StreamStart *start;			/* NULL when there are positions already */
+	int			npartitions;	/* of this worker */
+	MetaPartition *partitions;
+} StartView;
+
+/* The worker's own partitions, as they are committed. */
+static MetaPartition *
+list_own_partitions(const IngestWorker *worker, const MetaIngest *ingest, int *count, int *nall)
+{
+	MetaPartition *all = tm_meta_partition_list(worker->stream, nall);
+
+	*count = 0;
+	for (int i = 0; i < *nall; i++)
+		if (owns_partition(ingest, worker->index, all[i].partition))
+			all[(*count)++] = all[i];
+	return all;
+}
+
+/* A client that reads single messages: for the watch over the topic. */
+static KafkaConsumer *
+open_reader(const StreamOptions *options, MemoryContext cxt)
+{
+	KafkaConsumerOptions reader = {
+		.properties = tm_stream_get_properties(options, options->owner),
+		.topic = options->topic,
+		.client_id = options->client_id,
+		.read_committed = options->read_committed,
+		.queued_kbytes = READER_QUEUE_KBYTES,
+		.single = true
+	};
+
+	return tm_kafka_consumer_open(&reader, cxt);
+}
+
+/*
+ * Read what is to be done, and make the clients.  False when the ingest is not
+ * to run (any more).
+ */
+static bool
+read_definition(IngestWorker *worker, StartView *view)
+{
 	bool		wanted;
+	MemoryContext before;
 
 	MemoryContextReset(worker->cxt);
 	definition_changed = false;
 	tm_worker_begin();
-	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	wanted = is_wanted(worker, ingest);
+	before = MemoryContextSwitchTo(worker->cxt);
+	view->ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	wanted = is_wanted(worker, view->ingest);
 	if (wanted)
 	{
-		before = MemoryContextSwitchTo(worker->cxt);
+		int			nall;
+
+		view->name = get_rel_name(worker->stream);
+		view->partitions = list_own_partitions(worker, view->ingest, &view->npartitions, &nall);
+		view->start = nall == 0 ? tm_stream_parse_start(view->ingest->start_at) : NULL;
 		worker->options = tm_stream_get_options(worker->stream);
 		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
 												   true, worker->cxt);
-		MemoryContextSwitchTo(before);
+		worker->watch.reader = open_reader(worker->options, worker->cxt);
 	}
+	MemoryContextSwitchTo(before);
 	tm_worker_commit();
-	if (wanted)
-		(void) tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS);
 	return wanted;
 }
 
+/* Did nobody touch what was checked? */
+static bool
+is_unchanged(const StartView *view, const MetaIngest *ingest, int n, const MetaPartition *partitions)
+{
+	if (ingest->since != view->ingest->since || ingest->workers != view->ingest->workers)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		int			k = 0;
+
+		while (k < view->npartitions && view->partitions[k].partition != partitions[i].partition)
+			k++;
+		if (k < view->npartitions ?
+			view->partitions[k].next_offset != partitions[i].next_offset ||
+			view->partitions[k].last_offset != partitions[i].last_offset :
+			partitions[i].last_offset >= 0)
+			return false;
+	}
+	return true;
+}
+
+/* Remember where to start, and what the catalog says about it. */
+static int64 *
+init_positions(IngestWorker *worker, int n, const MetaPartition *partitions)
+{
+	int64	   *offsets = palloc(sizeof(int64) * Max(n, 1));
+
+	worker->npartitions = n;
+	worker->partitions = palloc(sizeof(int32) * Max(n, 1));
+	worker->saved_end = palloc(sizeof(int64) * Max(n, 1));
+	worker->saved_next = palloc(sizeof(int64) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		worker->partitions[i] = partitions[i].partition;
+		worker->saved_end[i] = partitions[i].end_offset;
+		worker->saved_next[i] = offsets[i] = partitions[i].next_offset;
+	}
+	tm_ingest_watch_begin(&worker->watch, worker->watch.reader, n, partitions);
+	return offsets;
+}
+
+typedef enum StartOutcome
+{
+	START_DONE,
+	START_AGAIN,				/* somebody changed it meanwhile */
+	START_NOT_WANTED,
+} StartOutcome;
+
+/* Write down what the brokers said.  *offsets: where to start. */
+static StartOutcome
+save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
+		   const char *cluster_id, int64 **offsets)
+{
+	StartOutcome outcome = START_NOT_WANTED;
+	MetaIngest *ingest;
+	MetaPartition *mine;
+	MemoryContext before;
+	int			n;
+	int			nall;
+
+	tm_worker_begin();
+	before = MemoryContextSwitchTo(worker->cxt);
+	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	if (is_wanted(worker, ingest))
+	{
+		tm_ingest_offsets_insert(ingest, log);
+		mine = list_own_partitions(worker, ingest, &n, &nall);
+		outcome = is_unchanged(view, ingest, n, mine) ? START_DONE : START_AGAIN;
+	}
+	if (outcome == START_DONE)
+	{
+		if (ingest->cluster_id == NULL)
+			tm_meta_ingest_set_cluster(ingest->stream, cluster_id);
+		worker->workers = ingest->workers;
+		*offsets = init_positions(worker, n, mine);
+		/* what was idle may have messages since: that is to be proved again */
+		tm_meta_partition_end_idleness(worker->stream, worker->npartitions, worker->partitions);
+		tm_ingest_set_view_targets(worker->stream);
+	}
+	MemoryContextSwitchTo(before);
+	if (outcome == START_AGAIN)
+		AbortCurrentTransaction();
+	else
+		tm_worker_commit();
+	return outcome;
+}
+
 /*
- * Read where to start and assign.  False when the ingest is not to run (any
- * more).
+ * Find out where to start, and assign.  The brokers are asked between two
+ * transactions, so that none is open while they do not answer.  False when the
+ * ingest is not to run (any more).
  */
 static bool
 start_reading(IngestWorker *worker)
 {
-	MetaIngest *ingest;
-	MetaPartition *all;
-	MetaPartition *mine;
-	int64	   *offsets;
-	int			nall;
-	MemoryContext before;
+	StartOutcome outcome = START_AGAIN;
+	int64	   *offsets = NULL;
 
-	if (!open_consumer(worker))
-		return false;
-	tm_worker_begin();
-	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	if (!is_wanted(worker, ingest))
+	while (outcome == START_AGAIN && tm_worker_continue())
 	{
-		tm_worker_commit();
-		return false;
+		StartView	view = {0};
+		IngestLog	log;
+		MemoryContext before;
+		char	   *cluster_id;
+
+		if (!read_definition(worker, &view))
+			return false;
+		before = MemoryContextSwitchTo(worker->cxt);
+		tm_ingest_offsets_ask(worker->options, worker->watch.reader, view.start, &log);
+		cluster_id = tm_ingest_offsets_check(view.ingest, view.name, worker->options,
+											 worker->watch.reader, &log,
+											 view.npartitions, view.partitions);
+		MemoryContextSwitchTo(before);
+		TM_FAULT("checked");
+		outcome = save_start(worker, &view, &log, cluster_id, &offsets);
 	}
-	before = MemoryContextSwitchTo(worker->cxt);
-	worker->workers = ingest->workers;
-	tm_ingest_offsets_prepare(ingest, worker->options, worker->consumer);
-	all = tm_meta_partition_list(worker->stream, &nall);
-	mine = palloc(sizeof(MetaPartition) * Max(nall, 1));
-	worker->partitions = palloc(sizeof(int32) * Max(nall, 1));
-	worker->saved_end = palloc(sizeof(int64) * Max(nall, 1));
-	worker->saved_next = palloc(sizeof(int64) * Max(nall, 1));
-	offsets = palloc(sizeof(int64) * Max(nall, 1));
-	worker->npartitions = 0;
-	for (int i = 0; i < nall; i++)
-		if (owns_partition(ingest, worker->index, all[i].partition))
-		{
-			mine[worker->npartitions] = all[i];
-			worker->partitions[worker->npartitions] = all[i].partition;
-			worker->saved_end[worker->npartitions] = all[i].end_offset;
-			worker->saved_next[worker->npartitions] = all[i].next_offset;
-			offsets[worker->npartitions++] = all[i].next_offset;
-		}
-	tm_ingest_offsets_check(ingest, worker->options, worker->consumer, worker->npartitions, mine);
-	MemoryContextSwitchTo(before);
-	tm_ingest_set_view_targets(worker->stream);
+	if (outcome != START_DONE)
+		return false;
 	worker->has_unpopulated = true;
-	tm_worker_commit();
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
-	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
+	worker->idleness = tm_ingest_idle_create(worker->npartitions, worker->partitions, worker->cxt);
+	worker->next_check = next_partition_check();
 	worker->next_save = 0;
+	worker->next_clock = 0;
+	worker->check_watermark = worker->workers > 1;
 	worker->idle = true;
 	return true;
 }
 
 /* ---- gathering a batch ---- */
 
+/* trouble: NULL when there is none. */
 static void
-report_trouble(IngestWorker *worker)
+report_trouble(IngestWorker *worker, const char *trouble)
 {
-	const char *trouble = tm_kafka_consumer_trouble(worker->consumer);
-
 	if (trouble != NULL)
 	{
 		if (tm_worker_report_trouble(ERRCODE_CONNECTION_FAILURE, trouble,
@@ -218,12 +364,16 @@ is_full(const IngestWorker *worker, int count, size_t bytes)
 
 /*
  * Gather until the batch is full or its time is over.  Returns with an empty
- * batch after a wait in which nothing came.
+ * batch after half a second or more in which no message came, whatever else the
+ * client library had to say meanwhile.  False when the definition has changed:
+ * read again, with the options that hold now.
  */
-static void
+static bool
 gather(IngestWorker *worker)
 {
 	int64		deadline = 0;
+	bool		empty = true;
+	int64		started = tm_clock_monotonic_us();
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
 	for (;;)
@@ -234,33 +384,39 @@ gather(IngestWorker *worker)
 		int64		now;
 
 		if (!tm_worker_continue())
-			return;
+			break;
 		added = tm_kafka_consumer_poll(worker->consumer,
 									   worker->options->batch_max_rows,
 									   worker->options->batch_max_bytes);
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
+		/* the first message is here: what was committed before it counts */
+		if (empty && count > 0 && notice_changes())
+			return false;
+		empty = count == 0;
 		if (is_full(worker, count, bytes) || tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
 			continue;
+		if (worker->more)
+			break;
 		now = tm_clock_monotonic_us();
 		if (count > 0 && deadline == 0)
 			deadline = worker->idle ? now : now + worker->options->batch_max_delay;
 		if (count > 0 && now >= deadline)
 			break;
-		report_trouble(worker);
+		report_trouble(worker, tm_kafka_consumer_trouble(worker->consumer));
 		tm_worker_wait(tm_kafka_consumer_fd(worker->consumer),
 					   count > 0 ? Max((deadline - now) / 1000, 1) : WAIT_MS);
 		tm_kafka_consumer_drain_fd(worker->consumer);
 		if (count == 0)
 		{
-			now = tm_clock_monotonic_us() - now;
-			worker->idle = now >= worker->options->batch_max_delay;
-			if (now >= WAIT_MS * 1000 / 2)
-				return;
+			worker->idle = tm_clock_monotonic_us() - now >= worker->options->batch_max_delay;
+			if (tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2)
+				return true;
 		}
 	}
 	worker->idle = false;
+	return true;
 }
 
 /* ---- applying it ---- */
@@ -389,6 +545,79 @@ positions_moved(IngestWorker *worker, const IngestPosition *positions)
 	return false;
 }
 
+/* An end offset that goes back is not one of the log that was read. */
+static bool
+ends_went_back(IngestWorker *worker, const IngestPosition *positions)
+{
+	for (int i = 0; i < worker->npartitions; i++)
+		if (positions[i].end != KAFKA_OFFSET_NONE && positions[i].end < worker->saved_end[i])
+			return true;
+	return false;
+}
+
+/*
+ * Nothing came.  Trouble with the brokers is reported while polling, and a topic
+ * that stays away too, so neither is an error here.
+ */
+static void
+check_topic_idle(IngestWorker *worker)
+{
+	ErrorData  *error = NULL;
+
+	if (worker->troubled || !tm_ingest_watch_is_idle_check_due(&worker->watch))
+		return;
+	PG_TRY();
+	{
+		tm_ingest_watch_check_idle(&worker->watch, worker->options, worker->consumer,
+								   CHECK_TIMEOUT_MS);
+	}
+	PG_CATCH();
+	{
+		error = recover(worker->batch_cxt);
+	}
+	PG_END_TRY();
+	if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
+		!tm_ingest_error_is_transient(error->sqlerrcode))
+		ReThrowError(error);
+}
+
+/*
+ * Before a batch is applied: is the topic still the same?  While the brokers do
+ * not answer the batch waits, for a minute at most: a new process reads it again
+ * then.  False when the worker is to end.
+ */
+static bool
+confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
+{
+	int			timeout_ms = CHECK_TIMEOUT_MS;
+
+	while (tm_worker_continue())
+	{
+		const char *trouble;
+		ErrorData  *error = NULL;
+
+		PG_TRY();
+		{
+			*checked = tm_ingest_watch_check(&worker->watch, worker->options, worker->consumer,
+											 suspicious, timeout_ms);
+		}
+		PG_CATCH();
+		{
+			error = recover(worker->batch_cxt);
+		}
+		PG_END_TRY();
+		if (error == NULL)
+			return true;
+		if (!tm_ingest_error_is_transient(error->sqlerrcode) ||
+			timeout_ms > CHECK_TIMEOUT_MAX_MS)
+			ReThrowError(error);
+		trouble = tm_kafka_consumer_trouble(worker->consumer);
+		report_trouble(worker, trouble ? trouble : error->message);
+		timeout_ms *= 2;
+	}
+	return false;
+}
+
 /* What the catalog has after a batch. */
 static void
 note_saved(IngestWorker *worker, const IngestBatch *batch)
@@ -422,25 +651,38 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
 }
 
-/* Apply what was gathered.  False when the ingest does not run any more. */
+/*
+ * Apply what was gathered; wanted: also if that is nothing.  False when the
+ * ingest does not run any more.
+ */
 static bool
-work_batch(IngestWorker *worker)
+work_batch(IngestWorker *worker, bool wanted)
 {
 	MemoryContext before = MemoryContextSwitchTo(worker->batch_cxt);
 	IngestBatch batch = {0};
 	IngestPosition *positions = get_positions(worker);
 	IngestOutcome outcome = INGEST_APPLIED;
 	size_t		bytes;
+	bool		checked;
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
-	if (batch.nmessages > 0 ||
+	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
+	if (batch.nmessages > 0 || wanted || worker->more ||
 		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
 	{
 		TM_FAULT("polled");
+		if (!confirm_topic(worker, ends_went_back(worker, positions), &checked))
+			return false;
 		outcome = apply_twice(worker, &batch);
+		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
+			tm_ingest_watch_advance(&worker->watch, &batch.messages[batch.nmessages - 1], checked);
 		note_saved(worker, &batch);
+		worker->check_watermark |= worker->workers > 1 &&
+			(batch.nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
+		tm_ingest_idle_stored(worker->idleness);
+		worker->more = batch.more;
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{
@@ -449,12 +691,56 @@ work_batch(IngestWorker *worker)
 			store_group_offsets(worker, positions);
 		}
 	}
+	else
+		check_topic_idle(worker);
 	tm_kafka_consumer_release(worker->consumer);
 	MemoryContextSwitchTo(before);
 	MemoryContextReset(worker->batch_cxt);
 	if (outcome == INGEST_CHANGED)
 		definition_changed = true;
 	return outcome == INGEST_APPLIED || outcome == INGEST_CHANGED;
+}
+
+/*
+ * Can the watermark of the stream move without a message: because partitions of
+ * other workers moved while a batch of this one did not see it yet, or because
+ * time passes while all are idle and a window waits for it?
+ */
+static bool
+is_watermark_due(IngestWorker *worker)
+{
+	int64		clock = tm_clock_monotonic_us();
+	bool		passes = worker->options->watermark_wall_clock && clock >= worker->next_clock &&
+	tm_ingest_idle_is_complete(worker->idleness);
+	MetaIngest *ingest;
+	bool		result = false;
+
+	/* while messages come, the next batch will tell */
+	if (!passes && !(worker->check_watermark && worker->idle))
+		return false;
+	if (passes)
+		worker->next_clock = clock + CLOCK_US;
+	worker->check_watermark = false;
+	tm_worker_begin();
+	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	if (is_wanted(worker, ingest))
+		result = tm_ingest_watermark_is_behind(ingest, worker->options, DT_NOBEGIN) ||
+			(passes && tm_ingest_closes_windows(ingest) &&
+			 tm_ingest_watermark_is_behind(ingest, worker->options, tm_clock_now()));
+	tm_worker_commit();
+	return result;
+}
+
+/* Find idle partitions and store that.  False as work_batch(). */
+static bool
+watch_watermark(IngestWorker *worker)
+{
+	if (definition_changed)
+		return true;
+	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
+	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker))
+		return true;
+	return work_batch(worker, true);
 }
 
 static void
@@ -477,7 +763,7 @@ check_assignment(IngestWorker *worker)
 		return start_reading(worker);
 	if (tm_clock_monotonic_us() < worker->next_check)
 		return true;
-	worker->next_check = tm_clock_monotonic_us() + PARTITION_CHECK_US;
+	worker->next_check = next_partition_check();
 	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
 	tm_worker_commit();
@@ -494,10 +780,14 @@ run_worker(IngestWorker *worker)
 	while (tm_worker_continue())
 	{
 		TM_FAULT("between");
-		gather(worker);
-		if (!work_batch(worker))
+		if (gather(worker))
+		{
+			if (!work_batch(worker, false))
+				break;
+			promote_views(worker);
+		}
+		if (!watch_watermark(worker))
 			break;
-		promote_views(worker);
 		if (!check_assignment(worker))
 			break;
 	}

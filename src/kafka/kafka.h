@@ -101,6 +101,8 @@ typedef struct KafkaConsumerOptions
 	bool		read_committed;
 	int			queued_kbytes;	/* cap of the library's local queue */
 	bool		low_latency;	/* worker: fetch.wait small; scan: throughput */
+	bool		single;			/* for fetch_one() alone: fetches no more than
+								 * it has to */
 } KafkaConsumerOptions;
 
 /*
@@ -120,6 +122,17 @@ extern char *tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_m
 /* Earliest and end offset of a partition (end: last stable under read_committed). */
 extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
 											int64 *earliest, int64 *end, int timeout_ms);
+
+/* The end offset alone; false, in the time given, when there is no answer. */
+extern bool tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition,
+									  int64 *end, int timeout_ms);
+
+/*
+ * End offsets of partitions 0 .. n-1, palloc'd.  False when the brokers have not
+ * answered in time; other errors are thrown.
+ */
+extern bool tm_kafka_consumer_try_ends(KafkaConsumer *consumer, int *n,
+									   int64 **ends, int timeout_ms);
 
 /*
  * First offset of each partition whose timestamp is >= time; the end offset
@@ -184,6 +197,16 @@ extern void tm_kafka_consumer_drain_fd(KafkaConsumer *consumer);
  * answers: one line for people, no secrets.  Valid until the next call.
  */
 extern const char *tm_kafka_consumer_trouble(KafkaConsumer *consumer);
+
+/*
+ * How often something was reported that broke the flow of messages: a lost
+ * connection, a broker's error, a partition without leader.  Errors of single
+ * fetches are not reported; after one a partition rests for
+ * KAFKA_FETCH_BACKOFF_MS.
+ */
+#define KAFKA_FETCH_BACKOFF_MS	500
+
+extern int64 tm_kafka_consumer_disturbances(const KafkaConsumer *consumer);
 
 /* Commit offsets to a consumer group for lag tools: asynchronous, never read. */
 extern void tm_kafka_consumer_store_group(KafkaConsumer *consumer, int npartitions,

@@ -283,6 +283,14 @@ set_fixed_properties(KafkaConsumer *consumer,
 				  Min(Max(options->queued_kbytes, 1), 2097151));
 	set_fixed(consumer, "queued.min.messages", "10000000");
 
+	/*
+	 * A broker gives one message set at least, however large.  A small queue
+	 * would not do: before 2.2 a full one makes the next fetch wait a second.
+	 */
+	if (options->single)
+		set_fixed(consumer, "max.partition.fetch.bytes", "1");
+	set_fixed_int(consumer, "fetch.error.backoff.ms", KAFKA_FETCH_BACKOFF_MS);
+
 	set_fixed(consumer, "topic.metadata.propagation.max.ms", "5000");
 	set_fixed(consumer, "statistics.interval.ms", "0");
 	set_fixed(consumer, "log_level", "5");

@@ -380,6 +380,8 @@ tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 	int			before = consumer->batch_count;
 	bool		empty = false;
 
+	/* what was lost before messages came is not lost any more */
+	tm_kafka_error_drain(consumer);
 	while (take_chunk(consumer, max_messages, max_bytes) &&
 		   consumer->batch_count < max_messages &&
 		   consumer->batch_bytes < max_bytes)

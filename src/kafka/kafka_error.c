@@ -102,6 +102,19 @@ is_authentication(rd_kafka_resp_err_t err)
 		err == RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE;
 }
 
+/*
+ * Before 2.6.1 the library repeats its half of the nonce (librdkafka #4895),
+ * which newer brokers do not accept.  They call the mechanism by its name.
+ */
+static const char *
+authentication_hint(const char *detail)
+{
+	if (strstr(detail, "SCRAM") != NULL && rd_kafka_version() < 0x020601ff)
+		return psprintf("Check the options of the user mapping. If they are right: SCRAM of librdkafka %s, older than 2.6.1, is refused by Kafka 4; use sasl_mechanism 'PLAIN' over SSL, a client certificate, or a newer library.",
+						rd_kafka_version_str());
+	return "Check the options of the user mapping.";
+}
+
 /* The topic or a partition of it is not there. */
 static bool
 is_missing(rd_kafka_resp_err_t err)
@@ -184,7 +197,7 @@ tm_kafka_error_throw(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 				 errmsg("Kafka broker refused the credentials"),
 				 errdetail("The client library reports: %s", detail),
-				 errhint("Check the options of the user mapping.")));
+				 errhint("%s", authentication_hint(detail))));
 
 	if (is_missing(err))
 		ereport(ERROR,
@@ -225,6 +238,7 @@ void
 tm_kafka_error_note(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 					const char *message)
 {
+	consumer->disturbances++;
 	/* "all brokers are down" says less than the reason that came before it */
 	if (consumer->in_trouble && err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 		return;
@@ -242,10 +256,40 @@ tm_kafka_error_clear(KafkaConsumer *consumer)
 	consumer->last_answer = tm_clock_monotonic_us();
 }
 
+/*
+ * The library keeps a connection of its own to the coordinator of the consumer
+ * group, called "GroupCoordinator: host:port/id" in messages.  Only lag tools
+ * profit from it: that it is lost says nothing about reading.
+ */
+#define COORDINATOR "GroupCoordinator"
+
+static bool
+is_lost_coordinator(rd_kafka_resp_err_t err, const char *message)
+{
+	return message != NULL &&
+		strncmp(message, COORDINATOR, strlen(COORDINATOR)) == 0 &&
+		tm_kafka_error_classify(err) == KAFKA_ERROR_PASSING;
+}
+
+/* A name that tells nothing is not shown: the address follows. */
+static const char *
+skip_coordinator(const char *message)
+{
+	const char *rest;
+
+	if (message == NULL || strncmp(message, COORDINATOR, strlen(COORDINATOR)) != 0)
+		return message;
+	rest = strstr(message, ": ");
+	return rest != NULL ? rest + 2 : NULL;
+}
+
 void
 tm_kafka_error_record(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 					  const char *message)
 {
+	if (is_lost_coordinator(err, message))
+		return;
+	message = skip_coordinator(message);
 	if (is_authentication(err) || is_missing(err) ||
 		err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
 		err == RD_KAFKA_RESP_ERR__FATAL)

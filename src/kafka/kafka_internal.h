@@ -75,6 +75,7 @@ struct KafkaConsumer
 	char		trouble_text[KAFKA_TEXT_SIZE];
 	int64		last_answer;	/* a broker answered something */
 	int64		last_probe;		/* we asked whether one does */
+	int64		disturbances;	/* see kafka.h */
 };
 
 /* ---- kafka_error.c ---- */

@@ -72,8 +72,23 @@ ask(KafkaConsumer *consumer, KafkaQuestion question, void *arg, int timeout_ms)
 	}
 }
 
+/* A last error that will not pass is thrown; false for any other. */
+static bool
+answered(KafkaConsumer *consumer, rd_kafka_resp_err_t err, int partition)
+{
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return true;
+	if (consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
+		tm_kafka_error_throw(consumer, consumer->failure, -1,
+							 KAFKA_OFFSET_NONE, consumer->failure_text);
+	if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+		tm_kafka_error_throw(consumer, err, partition, KAFKA_OFFSET_NONE,
+							 NULL);
+	return false;
+}
+
 /*
- * The same, throwing.  partition may be -1.  "what" completes "could not
+ * ask(), throwing.  partition may be -1.  "what" completes "could not
  * find out ...".
  */
 static void
@@ -82,14 +97,8 @@ ask_or_throw(KafkaConsumer *consumer, KafkaQuestion question, void *arg,
 {
 	rd_kafka_resp_err_t err = ask(consumer, question, arg, timeout_ms);
 
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	if (answered(consumer, err, partition))
 		return;
-	if (consumer->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
-		tm_kafka_error_throw(consumer, consumer->failure, -1,
-							 KAFKA_OFFSET_NONE, consumer->failure_text);
-	if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
-		tm_kafka_error_throw(consumer, err, partition, KAFKA_OFFSET_NONE,
-							 NULL);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not find out %s of topic \"%s\"", what,
@@ -171,15 +180,48 @@ typedef struct OffsetsAnswer
 	int64		end;
 } OffsetsAnswer;
 
+/*
+ * One bound: RD_KAFKA_OFFSET_BEGINNING or RD_KAFKA_OFFSET_END, which stand for
+ * times here.  Not by rd_kafka_query_watermark_offsets(): before 2.3 that waits
+ * for as long as the leader cannot be reached, whatever timeout it is given.
+ */
+static rd_kafka_resp_err_t
+ask_bound(KafkaConsumer *consumer, int partition, int64 bound, int64 *offset,
+		  int64 deadline)
+{
+	int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+
+	list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(list, consumer->topic,
+									  partition)->offset = bound;
+	err = rd_kafka_offsets_for_times(consumer->rk, list, (int) Max(left, 1));
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		err = list->elems[0].err;
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset < 0)
+		err = RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE;
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		*offset = list->elems[0].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
 static rd_kafka_resp_err_t
 question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 {
 	OffsetsAnswer *answer = arg;
+	int64		deadline = deadline_after(slice_ms);
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	return rd_kafka_query_watermark_offsets(consumer->rk, consumer->topic,
-											answer->partition,
-											&answer->earliest, &answer->end,
-											slice_ms);
+	/* what an earlier slice has found out is kept */
+	if (answer->earliest == KAFKA_OFFSET_NONE)
+		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_BEGINNING,
+						&answer->earliest, deadline);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_END,
+						&answer->end, deadline);
+	return err;
 }
 
 bool
@@ -206,6 +248,29 @@ tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
 				 "the offsets", timeout_ms);
 	*earliest = answer.earliest;
 	*end = answer.end;
+}
+
+bool
+tm_kafka_consumer_try_ends(KafkaConsumer *consumer, int *n, int64 **ends,
+						   int timeout_ms)
+{
+	int64		deadline = deadline_after(timeout_ms);
+
+	if (!answered(consumer, ask(consumer, question_partitions, n, timeout_ms),
+				  -1))
+		return false;
+	*ends = palloc(sizeof(int64) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		OffsetsAnswer answer = {i, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
+		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+
+		if (!answered(consumer, ask(consumer, question_offsets, &answer,
+									(int) Max(left, 0)), i))
+			return false;
+		(*ends)[i] = answer.end;
+	}
+	return true;
 }
 
 typedef struct TimeAnswer
@@ -268,6 +333,21 @@ kafka_time(TimestampTz time)
 	return (time / 1000) + (time % 1000 > 0 ? 1 : 0) + epoch_us / 1000;
 }
 
+/*
+ * Asked as the offset for the time "end", because
+ * rd_kafka_query_watermark_offsets() does not keep to its time while the leader
+ * cannot be reached.
+ */
+bool
+tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
+						  int timeout_ms)
+{
+	TimeAnswer	answer = {1, &partition, RD_KAFKA_OFFSET_END, end, partition};
+
+	return ask(consumer, question_time, &answer, timeout_ms) ==
+		RD_KAFKA_RESP_ERR_NO_ERROR && *end != KAFKA_OFFSET_NONE;
+}
+
 void
 tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 								   const int32 *partitions, TimestampTz time,
@@ -299,6 +379,12 @@ tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 }
 
 /* ---- trouble ---- */
+
+int64
+tm_kafka_consumer_disturbances(const KafkaConsumer *consumer)
+{
+	return consumer->disturbances;
+}
 
 /*
  * The library reports a connection that is lost, but neither one that is back

@@ -10,7 +10,8 @@
  * nested loops at every batch size.
  *
  * Runs in: every process that maintains views.
- * Memory: the scan copies nothing; rows belong to the caller of set_rows().
+ * Memory: the scan copies nothing; rows belong to the caller of set_source(), or
+ * to who hands out the chunks.
  */
 #include "postgres.h"
 
@@ -36,6 +37,7 @@ typedef struct BatchScanState
 {
 	CustomScanState css;
 	const BatchRows *batch;
+	const StreamRows *rows;		/* of the batch, or its current chunk */
 	int			next_row;
 	int			natts;			/* of the source; BatchColumns follow */
 	int			ncolumns;
@@ -62,9 +64,10 @@ tm_batch_scan_set_source(BatchSource source)
 /* ---- execution ---- */
 
 static Datum
-batch_column(const BatchRows *batch, int row, BatchColumn column, bool *isnull)
+batch_column(const BatchScanState *state, int row, BatchColumn column, bool *isnull)
 {
-	const StreamRowInfo *info = &batch->rows->info[row];
+	const BatchRows *batch = state->batch;
+	const StreamRowInfo *info = &state->rows->info[row];
 	TimestampTz horizon;
 
 	*isnull = false;
@@ -80,14 +83,30 @@ batch_column(const BatchRows *batch, int row, BatchColumn column, bool *isnull)
 			horizon = Max(info->watermark, batch->horizon);
 			*isnull = TIMESTAMP_IS_NOBEGIN(horizon);
 			return TimestampTzGetDatum(horizon);
-		case BATCH_WINDOW_START:
-			*isnull = batch->window_start == NULL ||
-				TIMESTAMP_IS_NOBEGIN(batch->window_start[row]);
-			return *isnull ? (Datum) 0 : TimestampTzGetDatum(batch->window_start[row]);
+		case BATCH_WINDOW_LEAD:
+			*isnull = batch->window_lead == NULL ||
+				TIMESTAMP_IS_NOBEGIN(batch->window_lead[row]);
+			return *isnull ? (Datum) 0 : TimestampTzGetDatum(batch->window_lead[row]);
 		case BATCH_NCOLUMNS:
 			break;
 	}
 	elog(ERROR, "unexpected column of a batch: %d", (int) column);
+}
+
+/* Is there a row at next_row?  Gets the next chunk if need be. */
+static bool
+find_row(BatchScanState *state)
+{
+	while (state->rows == NULL || state->next_row >= state->rows->nrows)
+	{
+		if (state->batch->chunks == NULL)
+			return false;
+		state->rows = state->batch->chunks->next(state->batch->chunks->arg);
+		state->next_row = 0;
+		if (state->rows == NULL)
+			return false;
+	}
+	return true;
 }
 
 static TupleTableSlot *
@@ -95,14 +114,16 @@ next_row(ScanState *node)
 {
 	BatchScanState *state = (BatchScanState *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
-	const StreamRows *rows = state->batch->rows;
+	const StreamRows *rows;
 	const Datum *values;
 	const bool *isnull;
-	int			row = state->next_row;
+	int			row;
 
 	ExecClearTuple(slot);
-	if (row >= rows->nrows)
+	if (!find_row(state))
 		return slot;
+	rows = state->rows;
+	row = state->next_row;
 	values = rows->values + (size_t) row * rows->natts;
 	isnull = rows->isnull + (size_t) row * rows->natts;
 	state->next_row++;
@@ -111,7 +132,7 @@ next_row(ScanState *node)
 		int			att = state->columns[i] - 1;
 
 		if (att >= state->natts)
-			slot->tts_values[i] = batch_column(state->batch, row, att - state->natts,
+			slot->tts_values[i] = batch_column(state, row, att - state->natts,
 											   &slot->tts_isnull[i]);
 		else if (att >= rows->natts)
 		{
@@ -146,6 +167,7 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("function tidemark_state.batch_rows() cannot be called")));
 	state->batch = current.batch;
+	state->rows = current.batch->rows;
 	state->natts = intVal(linitial(scan->custom_private));
 	state->columns = palloc(sizeof(AttrNumber) * Max(list_length(scan->custom_scan_tlist), 1));
 	foreach(lc, scan->custom_scan_tlist)
@@ -170,7 +192,14 @@ end_scan(CustomScanState *node)
 static void
 rescan(CustomScanState *node)
 {
-	((BatchScanState *) node)->next_row = 0;
+	BatchScanState *state = (BatchScanState *) node;
+
+	if (state->batch->chunks != NULL)
+	{
+		state->batch->chunks->rewind(state->batch->chunks->arg);
+		state->rows = NULL;
+	}
+	state->next_row = 0;
 	ExecScanReScan(&node->ss);
 }
 

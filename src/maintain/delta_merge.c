@@ -36,32 +36,6 @@
 #include "base/compat.h"
 #include "maintain/maintain_internal.h"
 
-struct DeltaMerge
-{
-	Oid			state_table;
-	int			nkeys;
-	int			nstates;
-	PartialState **states;		/* per state column */
-	bool	   *internal;
-	MemoryContext group_cxt;
-};
-
-/* What one run has open. */
-typedef struct MergeRun
-{
-	DeltaMerge *merge;
-	Relation	rel;
-	Relation	index;
-	EState	   *estate;
-	ResultRelInfo *info;
-	IndexScanDesc scan;
-	ScanKey		keys;
-	TupleTableSlot *found;		/* the stored row */
-	TupleTableSlot *made;		/* the row to write */
-	bool	   *wrap;			/* per state: the delta has its bytea */
-	CommandId	cid;
-} MergeRun;
-
 DeltaMerge *
 tm_delta_merge_create(const ViewSpec *spec, Oid state_table, MemoryContext cxt)
 {
@@ -70,6 +44,8 @@ tm_delta_merge_create(const ViewSpec *spec, Oid state_table, MemoryContext cxt)
 
 	merge->state_table = state_table;
 	merge->nkeys = spec->nstored_keys;
+	merge->nunique = spec->nunique_keys;
+	merge->session = spec->window.kind == VIEW_WINDOW_SESSION;
 	merge->nstates = spec->nstates;
 	merge->states = palloc(sizeof(PartialState *) * Max(spec->nstates, 1));
 	merge->internal = palloc(sizeof(bool) * Max(spec->nstates, 1));
@@ -87,7 +63,7 @@ tm_delta_merge_create(const ViewSpec *spec, Oid state_table, MemoryContext cxt)
 	return merge;
 }
 
-/* The unique index over exactly the keys g1..gn. */
+/* The unique index over exactly the keys that tell groups apart. */
 static Relation
 open_key_index(const DeltaMerge *merge, Relation rel)
 {
@@ -99,9 +75,9 @@ open_key_index(const DeltaMerge *merge, Relation rel)
 		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
 		Form_pg_index form = index->rd_index;
 		bool		matches = form->indisunique && form->indnullsnotdistinct &&
-		form->indisvalid && form->indnkeyatts == merge->nkeys;
+		form->indisvalid && form->indnkeyatts == merge->nunique;
 
-		for (int i = 0; matches && i < merge->nkeys; i++)
+		for (int i = 0; matches && i < merge->nunique; i++)
 			matches = form->indkey.values[i] == i + 1;
 		if (matches)
 			return index;
@@ -119,8 +95,8 @@ init_scan_keys(MergeRun *run)
 {
 	Relation	index = run->index;
 
-	run->keys = palloc0(sizeof(ScanKeyData) * run->merge->nkeys);
-	for (int i = 0; i < run->merge->nkeys; i++)
+	run->keys = palloc0(sizeof(ScanKeyData) * run->merge->nunique);
+	for (int i = 0; i < run->merge->nunique; i++)
 	{
 		Oid			type = index->rd_opcintype[i];
 		Oid			op = get_opfamily_member(index->rd_opfamily[i], type, type,
@@ -139,9 +115,10 @@ tm_delta_merge_state(const DeltaMerge *merge, int i)
 	return merge->states[i];
 }
 
-static void
-begin_run(MergeRun *run, DeltaMerge *merge, TupleDesc delta)
+void
+tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta, RowList *changed)
 {
+	run->changed = changed;
 	run->merge = merge;
 	run->rel = table_open(merge->state_table, RowExclusiveLock);
 	run->index = open_key_index(merge, run->rel);
@@ -150,7 +127,7 @@ begin_run(MergeRun *run, DeltaMerge *merge, TupleDesc delta)
 	InitResultRelInfo(run->info, run->rel, 1, NULL, 0);
 	ExecOpenIndices(run->info, false);
 	init_scan_keys(run);
-	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nkeys);
+	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
 	run->wrap = palloc(sizeof(bool) * Max(merge->nstates, 1));
@@ -160,8 +137,8 @@ begin_run(MergeRun *run, DeltaMerge *merge, TupleDesc delta)
 	run->cid = GetCurrentCommandId(true);
 }
 
-static void
-end_run(MergeRun *run)
+void
+tm_merge_run_end(MergeRun *run)
 {
 	index_endscan(run->scan);
 	ExecDropSingleTupleTableSlot(run->found);
@@ -176,18 +153,17 @@ end_run(MergeRun *run)
 static bool
 find_group(MergeRun *run, TupleTableSlot *delta)
 {
-	for (int i = 0; i < run->merge->nkeys; i++)
+	for (int i = 0; i < run->merge->nunique; i++)
 	{
 		run->keys[i].sk_flags = delta->tts_isnull[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
 		run->keys[i].sk_argument = delta->tts_values[i];
 	}
-	index_rescan(run->scan, run->keys, run->merge->nkeys, NULL, 0);
+	index_rescan(run->scan, run->keys, run->merge->nunique, NULL, 0);
 	return index_getnext_slot(run->scan, ForwardScanDirection, run->found);
 }
 
-/* The delta's state as it is stored. */
-static Datum
-delta_state(MergeRun *run, TupleTableSlot *delta, int i)
+Datum
+tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i)
 {
 	Datum		value = delta->tts_values[run->merge->nkeys + i];
 
@@ -196,6 +172,32 @@ delta_state(MergeRun *run, TupleTableSlot *delta, int i)
 	return value;
 }
 
+void
+tm_merge_run_insert(MergeRun *run)
+{
+	table_tuple_insert(run->rel, run->made, run->cid, 0, NULL);
+	(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	if (run->changed != NULL)
+		tm_row_list_add(run->changed, &run->made->tts_tid);
+}
+
+void
+tm_merge_run_update(MergeRun *run, ItemPointer tid)
+{
+	bool		update_indexes;
+	TM_Result	result;
+
+	result = tm_table_tuple_update(run->rel, tid, run->made, run->cid, GetActiveSnapshot(),
+								   &update_indexes);
+	if (result != TM_Ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to the state of a continuous view")));
+	if (update_indexes)
+		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	if (run->changed != NULL)
+		tm_row_list_add(run->changed, &run->made->tts_tid);
+}
 
 static void
 insert_group(MergeRun *run, TupleTableSlot *delta)
@@ -208,11 +210,10 @@ insert_group(MergeRun *run, TupleTableSlot *delta)
 	{
 		slot->tts_isnull[i] = delta->tts_isnull[i];
 		slot->tts_values[i] = i < nkeys ? delta->tts_values[i] :
-			delta_state(run, delta, i - nkeys);
+			tm_merge_run_delta_state(run, delta, i - nkeys);
 	}
 	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(run->rel, slot, run->cid, 0, NULL);
-	(void) tm_exec_insert_index_tuples(run->info, slot, run->estate);
+	tm_merge_run_insert(run);
 }
 
 static void
@@ -221,8 +222,6 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 	int			nkeys = run->merge->nkeys;
 	TupleTableSlot *slot = run->made;
 	TupleTableSlot *found = run->found;
-	bool		update_indexes;
-	TM_Result	result;
 	ItemPointerData tid = found->tts_tid;
 
 	slot_getallattrs(found);
@@ -239,29 +238,27 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 		slot->tts_values[a] =
 			tm_partial_state_combine(run->merge->states[i],
 									 found->tts_values[a], found->tts_isnull[a],
-									 delta_state(run, delta, i), delta->tts_isnull[a],
+									 tm_merge_run_delta_state(run, delta, i), delta->tts_isnull[a],
 									 &slot->tts_isnull[a]);
 	}
 	ExecStoreVirtualTuple(slot);
-	result = tm_table_tuple_update(run->rel, &tid, slot, run->cid, GetActiveSnapshot(),
-								   &update_indexes);
-	if (result != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access to the state of a continuous view")));
-	if (update_indexes)
-		(void) tm_exec_insert_index_tuples(run->info, slot, run->estate);
+	tm_merge_run_update(run, &tid);
 }
 
 int64
-tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
+tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc, RowList *changed)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
 	MergeRun	run;
 	int64		groups = 0;
 
-	begin_run(&run, merge, tupdesc);
+	if (merge->session)
+	{
+		ExecDropSingleTupleTableSlot(slot);
+		return tm_session_merge_run(merge, delta, tupdesc, changed);
+	}
+	tm_merge_run_begin(&run, merge, tupdesc, changed);
 	while (tuplestore_gettupleslot(delta, true, false, slot))
 	{
 		bool		found;
@@ -280,7 +277,7 @@ tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc)
 		MemoryContextSwitchTo(before);
 		groups++;
 	}
-	end_run(&run);
+	tm_merge_run_end(&run);
 	ExecDropSingleTupleTableSlot(slot);
 	return groups;
 }

@@ -8,6 +8,10 @@
  * partition was added), it is stored in tidemark_state.verdict, so that
  * verify() leaves out the same rows.
  *
+ * A kept row is jsonb with the source's columns as members, written and read
+ * under fixed settings.  A column of type json is a string in it: its text may
+ * be what jsonb does not take (\u0000), and comes back as it was.
+ *
  * Runs in: every process that maintains views, as the view's owner.
  * Locks: the caller holds the view's.
  */
@@ -17,11 +21,14 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -31,16 +38,10 @@
 #include "maintain/maintain_internal.h"
 #include "window/window.h"
 
-/* Columns of the late query, and of a late table. */
+/* Columns of the late query. */
 enum
 {
 	LATE_QUERY_ROW, LATE_QUERY_START, LATE_QUERY_END
-};
-
-enum
-{
-	LATE_WINDOW_START, LATE_WINDOW_END, LATE_PARTITION, LATE_OFFSET, LATE_EVENT_TIME,
-	LATE_WATERMARK, LATE_ROW, LATE_RECORDED_AT, LATE_NCOLUMNS
 };
 
 typedef struct LateRun
@@ -50,33 +51,89 @@ typedef struct LateRun
 	const BatchRows *batch;
 	Relation	table;			/* NULL: only counted */
 	TupleTableSlot *slot;		/* of it */
-	TupleDesc	source_desc;
+	TupleDesc	source_desc;	/* of tm_late_row_desc() */
 } LateRun;
+
+TimestampTz
+tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row)
+{
+	size_t		i = (size_t) row * rows->natts + spec->event_time - 1;
+
+	if (spec->source_is_stream)
+		return rows->info[row].event_time;
+	return rows->isnull[i] ? DT_NOBEGIN : DatumGetTimestampTz(rows->values[i]);
+}
 
 /* Is the row late by the watermark of its own partition? */
 static bool
-is_late_by_row(const LateRun *run, const StreamRowInfo *info, TupleTableSlot *found)
+is_late_by_row(const LateRun *run, int row, TupleTableSlot *found)
 {
 	int64		lateness = run->spec->options.allowed_lateness;
+	TimestampTz watermark = run->batch->rows->info[row].watermark;
 
 	if (run->spec->window.kind == VIEW_WINDOW_SESSION)
-		return !tm_window_is_row_on_time(info->event_time, lateness, info->watermark);
+		return !tm_window_is_row_on_time(tm_late_row_time(run->spec, run->batch->rows, row),
+										 lateness, watermark);
 	return !tm_window_is_on_time(DatumGetTimestampTz(found->tts_values[LATE_QUERY_END]),
-								 lateness, info->watermark);
+								 lateness, watermark);
+}
+
+/* ---- rows as jsonb ---- */
+
+TupleDesc
+tm_late_row_desc(Oid source)
+{
+	Relation	rel = table_open(source, AccessShareLock);
+	TupleDesc	result = CreateTupleDescCopy(RelationGetDescr(rel));
+
+	table_close(rel, NoLock);
+	for (int i = 0; i < result->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(result, i);
+
+		if (att->attisdropped || getBaseType(att->atttypid) != JSONOID)
+			continue;
+		att->atttypid = TEXTOID;
+		att->attcollation = DEFAULT_COLLATION_OID;
+	}
+	result->tdtypeid = RECORDOID;
+	result->tdtypmod = -1;
+	return BlessTupleDesc(result);
+}
+
+int
+tm_late_push_settings(void)
+{
+	int			level = tm_stream_push_decode_settings();
+
+	(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return level;
 }
 
 static Datum
 row_as_jsonb(const LateRun *run, int row)
 {
 	const StreamRows *rows = run->batch->rows;
-	HeapTuple	tuple = heap_form_tuple(run->source_desc,
-										rows->values + (size_t) row * rows->natts,
-										rows->isnull + (size_t) row * rows->natts);
-	Datum		record = heap_copy_tuple_as_datum(tuple, run->source_desc);
-	Datum		json = DirectFunctionCall1(row_to_json, record);
+	int			natts = run->source_desc->natts;
+	Datum	   *values = palloc0(sizeof(Datum) * Max(natts, 1));
+	bool	   *isnull = palloc(sizeof(bool) * Max(natts, 1));
+	HeapTuple	tuple;
+	Datum		json;
 
+	for (int i = 0; i < natts; i++)
+	{
+		/* a column added since the rows were made has no value */
+		isnull[i] = i >= rows->natts || rows->isnull[(size_t) row * rows->natts + i];
+		if (!isnull[i])
+			values[i] = rows->values[(size_t) row * rows->natts + i];
+	}
+	tuple = heap_form_tuple(run->source_desc, values, isnull);
+	json = DirectFunctionCall1(row_to_json, heap_copy_tuple_as_datum(tuple, run->source_desc));
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(json)));
 }
+
+/* ---- recording ---- */
 
 static void
 keep_row(LateRun *run, const StreamRowInfo *info, int row, TupleTableSlot *found)
@@ -93,7 +150,7 @@ keep_row(LateRun *run, const StreamRowInfo *info, int row, TupleTableSlot *found
 	isnull[LATE_WINDOW_END] = found->tts_isnull[LATE_QUERY_END];
 	values[LATE_PARTITION] = Int32GetDatum(info->partition);
 	values[LATE_OFFSET] = Int64GetDatum(info->offset);
-	values[LATE_EVENT_TIME] = TimestampTzGetDatum(info->event_time);
+	values[LATE_EVENT_TIME] = TimestampTzGetDatum(tm_late_row_time(run->spec, run->batch->rows, row));
 	values[LATE_WATERMARK] = TimestampTzGetDatum(info->watermark);
 	isnull[LATE_WATERMARK] = TIMESTAMP_IS_NOBEGIN(info->watermark);
 	values[LATE_ROW] = row_as_jsonb(run, row);
@@ -107,11 +164,13 @@ note_late_row(LateRun *run, TupleTableSlot *found)
 {
 	int			row = DatumGetInt32(found->tts_values[LATE_QUERY_ROW]);
 	const StreamRowInfo *info = &run->batch->rows->info[row];
-	TimestampTz start = found->tts_isnull[LATE_QUERY_START] ? info->event_time :
-	DatumGetTimestampTz(found->tts_values[LATE_QUERY_START]);
+	int			lead = VIEW_WINDOW_LEAD_IS_END(&run->spec->window) ? LATE_QUERY_END : LATE_QUERY_START;
+	TimestampTz window = found->tts_isnull[lead] ?
+	tm_late_row_time(run->spec, run->batch->rows, row) :
+	DatumGetTimestampTz(found->tts_values[lead]);
 
-	if (!is_late_by_row(run, info, found))
-		tm_meta_verdict_insert(run->view->state_table, info->partition, info->offset, start,
+	if (!is_late_by_row(run, row, found))
+		tm_meta_verdict_insert(run->view->state_table, info->partition, info->offset, window,
 							   META_VERDICT_CLOSED);
 	if (run->table != NULL)
 		keep_row(run, info, row, found);
@@ -120,13 +179,9 @@ note_late_row(LateRun *run, TupleTableSlot *found)
 static void
 begin_run(LateRun *run)
 {
-	Relation	source;
-
 	if (!OidIsValid(run->view->late_table))
 		return;
-	source = table_open(run->view->source, AccessShareLock);
-	run->source_desc = BlessTupleDesc(CreateTupleDescCopy(RelationGetDescr(source)));
-	table_close(source, NoLock);
+	run->source_desc = tm_late_row_desc(run->view->source);
 	run->table = table_open(run->view->late_table, RowExclusiveLock);
 	run->slot = MakeSingleTupleTableSlot(RelationGetDescr(run->table), &TTSOpsVirtual);
 }
@@ -153,11 +208,13 @@ tm_late_rows_record(const MetaView *view, const ViewSpec *spec, PartialPlan *pla
 	TupleDesc	tupdesc;
 	TupleTableSlot *slot;
 	int64		count = 0;
+	int			level;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	late = tm_partial_plan_run(plan, batch, &tupdesc);
 	PopActiveSnapshot();
 	begin_run(&run);
+	level = tm_late_push_settings();
 	slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	while (tuplestore_gettupleslot(late, true, false, slot))
 	{
@@ -168,8 +225,91 @@ tm_late_rows_record(const MetaView *view, const ViewSpec *spec, PartialPlan *pla
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(late);
+	AtEOXact_GUC(false, level);
 	end_run(&run);
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(cxt);
+	return count;
+}
+
+/* ---- rows of a table ---- */
+
+#define SOURCE_CHUNK 1000
+
+/* Rows that may be late for a window: by their own time they are. */
+static char *
+candidates_sql(const ViewSpec *spec)
+{
+	Oid			source = spec->source;
+
+	return psprintf("SELECT * FROM %s WHERE NOT tidemark_state.is_row_on_time(%s, " INT64_FORMAT ", %s)",
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)),
+											   get_rel_name(source)),
+					quote_identifier(get_attname(source, spec->event_time, false)),
+					spec->options.allowed_lateness,
+					quote_identifier(get_attname(source, spec->watermark_att, false)));
+}
+
+/* A row as SELECT * has it: without the columns that were dropped. */
+static void
+add_source_row(const ViewSpec *spec, StreamRows *rows, TupleDesc source, HeapTuple tuple,
+			   TupleDesc tupdesc)
+{
+	StreamRowInfo *info;
+	Datum	   *values;
+	bool	   *isnull;
+	int			column = 0;
+
+	tm_stream_rows_reserve(rows);
+	values = rows->values + (size_t) rows->nrows * rows->natts;
+	isnull = rows->isnull + (size_t) rows->nrows * rows->natts;
+	for (int i = 0; i < source->natts; i++)
+	{
+		isnull[i] = true;
+		if (!TupleDescAttr(source, i)->attisdropped)
+			values[i] = heap_getattr(tuple, ++column, tupdesc, &isnull[i]);
+	}
+	info = &rows->info[rows->nrows++];
+	info->message = -1;
+	info->partition = isnull[spec->partition_att - 1] ? -1 :
+		DatumGetInt32(values[spec->partition_att - 1]);
+	info->offset = isnull[spec->offset_att - 1] ? -1 :
+		DatumGetInt64(values[spec->offset_att - 1]);
+	info->event_time = DatumGetTimestampTz(values[spec->event_time - 1]);
+	info->watermark = DatumGetTimestampTz(values[spec->watermark_att - 1]);
+}
+
+int64
+tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec, PartialPlan *plan)
+{
+	Relation	rel = table_open(spec->source, AccessShareLock);
+	TupleDesc	source = RelationGetDescr(rel);
+	int64		count = 0;
+	SPIPlanPtr	select;
+	Portal		portal;
+
+	SPI_connect();
+	select = SPI_prepare(candidates_sql(spec), 0, NULL);
+	if (select == NULL)
+		elog(ERROR, "could not prepare the query for late rows");
+	portal = SPI_cursor_open(NULL, select, NULL, NULL, true);
+	for (;;)
+	{
+		BatchRows	batch = {.horizon = DT_NOBEGIN};
+		StreamRows *rows;
+
+		SPI_cursor_fetch(portal, true, SOURCE_CHUNK);
+		if (SPI_processed == 0)
+			break;
+		rows = tm_stream_rows_create(source->natts, SPI_processed, CurrentMemoryContext);
+		for (uint64 i = 0; i < SPI_processed; i++)
+			add_source_row(spec, rows, source, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		batch.rows = rows;
+		count += tm_late_rows_record(view, spec, plan, &batch);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+	table_close(rel, NoLock);
 	return count;
 }

@@ -9,6 +9,7 @@
 #include "meta/meta.h"
 #include "nodes/pathnodes.h"
 #include "stream/stream.h"
+#include "tcop/dest.h"
 #include "view/view.h"
 
 /* ---- one batch through one view (maintain_batch.c) ---- */
@@ -38,15 +39,37 @@ extern void tm_maintain_apply_source(const MetaView *view);
  */
 extern bool tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit);
 
-/* Tell whoever listens what this transaction has changed in the view. */
-extern void tm_maintain_notify(const MetaView *view);
+/*
+ * Tell whoever listens what this transaction has changed in the view since it
+ * was last told; watermark: of the source.  Nothing, for a view without
+ * tidemark.notify.
+ */
+extern void tm_maintain_notify(const MetaView *view, TimestampTz watermark);
 
 /* ---- late rows that are kept (late_admit.c) ---- */
 
 /* Take them into the view as a revision; returns how many.  Takes the lock. */
 extern int64 tm_maintain_admit(const MetaView *view);
 
-/* Remove all state; before a rebuild. */
+/* ---- a query over rows that do not lie in memory at once ---- */
+
+typedef struct MaintainChunks
+{
+	/* the next rows, valid until the next call; NULL at the end */
+	const StreamRows *(*next) (void *arg);
+	void		(*rewind) (void *arg);
+	void	   *arg;
+} MaintainChunks;
+
+/*
+ * Run a planned query under the active snapshot.  chunks: of its source
+ * tidemark_state.batch_rows(), NULL if it has none.  Result: what the rows
+ * look like.
+ */
+extern TupleDesc tm_maintain_run_plan(PlannedStmt *stmt, const MaintainChunks *chunks,
+									  DestReceiver *dest);
+
+/* Remove all state, closed windows and late rows; before a rebuild. */
 extern void tm_maintain_clear(const MetaView *view);
 
 /* Attributes of its source that the view reads, as Bitmapset of Vars. */

@@ -54,23 +54,6 @@
 #include "maintain/maintain_internal.h"
 #include "window/window.h"
 
-/* Everything kept about one view. */
-typedef struct MaintainView
-{
-	Oid			state_table;	/* hash key */
-	bool		valid;
-	Oid			query_view;
-	Oid			source;
-	List	   *other_tables;
-	MemoryContext cxt;
-	ViewSpec   *spec;
-	PartialPlan *plan;			/* over the batch */
-	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
-	PartialPlan *late_plan;		/* the rows that are, or NULL */
-	DeltaMerge *merge;
-	DeltaExpand *expand;		/* NULL: the delta is not by pane */
-} MaintainView;
-
 static HTAB *views = NULL;
 
 /* ---- the cache ---- */
@@ -149,6 +132,8 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->plan = NULL;
 	entry->on_time_plan = entry->late_plan = NULL;
 	entry->merge = NULL;
+	entry->close = NULL;
+	entry->emit = entry->revise = entry->show = NULL;
 	entry->expand = NULL;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
@@ -167,8 +152,8 @@ load_view(MaintainView *entry, const MetaView *view)
 	MemoryContextSwitchTo(before);
 }
 
-static MaintainView *
-get_view(const MetaView *view)
+MaintainView *
+tm_maintain_get(const MetaView *view)
 {
 	MaintainView *entry;
 	bool		found;
@@ -185,8 +170,8 @@ get_view(const MetaView *view)
  * Valid and locked, or loaded again.  Planning takes the locks that lock() would
  * take, so what was planned in this transaction needs no second look.
  */
-static void
-prepare_view(MaintainView *entry, const MetaView *view)
+void
+tm_maintain_prepare(MaintainView *entry, const MetaView *view)
 {
 	AcceptInvalidationMessages();
 	if (entry->valid && entry->merge != NULL && entry->plan != NULL &&
@@ -213,11 +198,11 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 		return false;
 	for (int i = 0; i < batch->rows->nrows; i++)
 	{
-		const StreamRowInfo *info = &batch->rows->info[i];
+		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
 
-		if (!TIMESTAMP_IS_NOBEGIN(info->event_time) &&
-			!tm_window_is_row_on_time(info->event_time, spec->options.allowed_lateness,
-									  Max(info->watermark, batch->horizon)))
+		if (!TIMESTAMP_IS_NOBEGIN(time) &&
+			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
+									  Max(batch->rows->info[i].watermark, batch->horizon)))
 			return true;
 	}
 	return false;
@@ -265,16 +250,28 @@ run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tup
 	return delta;
 }
 
-/* The caller holds the view's lock. */
+/*
+ * The caller holds the view's lock.  revise: groups of windows that are closed
+ * already, so each gets another final row.
+ */
 static void
-merge_delta(MaintainView *entry, Tuplestorestate *delta, TupleDesc tupdesc)
+merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc,
+			bool revise)
 {
+	const ContinuousOptions *options = &entry->spec->options;
+	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
+	RowList		changed = {.cxt = CurrentMemoryContext};
+
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) tm_delta_merge_run(entry->merge, delta, tupdesc);
+	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify || revise ? &changed : NULL);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
+	if (changed.n > 0 && notify)
+		tm_notify_changed(view, &changed);
+	if (changed.n > 0 && revise)
+		tm_emit_revisions(entry, view, &changed);
 }
 
 static void
@@ -307,7 +304,7 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 			delta = run_delta(entry, batch, late, &tupdesc);
 		}
 	}
-	merge_delta(entry, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	if (late)
 	{
@@ -320,21 +317,35 @@ void
 tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 {
 	int64		started = tm_clock_monotonic_us();
-	MaintainView *entry = get_view(view);
+	MaintainView *entry = tm_maintain_get(view);
 	BatchRows	batch = {.rows = rows,.horizon = DT_NOBEGIN};
 	ViewIdentity identity;
 
 	tm_view_enter(view, &identity);
-	prepare_view(entry, view);
+	tm_maintain_prepare(entry, view);
 	apply_rows(entry, view, &batch);
 	tm_view_leave(&identity);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
+/* The caller holds the view's lock. */
+static void
+record_late_history(MaintainView *entry, const MetaView *view)
+{
+	MetaProgress progress;
+	int64		late = tm_late_rows_record_source(view, entry->spec, get_late_plan(entry));
+
+	if (late == 0)
+		return;
+	tm_meta_progress_get(view->state_table, &progress);
+	progress.late += late;
+	tm_meta_progress_put(view->state_table, &progress);
+}
+
 void
 tm_maintain_apply_source(const MetaView *view)
 {
-	MaintainView *entry = get_view(view);
+	MaintainView *entry = tm_maintain_get(view);
 	ViewIdentity identity;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark history",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -344,16 +355,48 @@ tm_maintain_apply_source(const MetaView *view)
 	TupleDesc	tupdesc;
 
 	tm_view_enter(view, &identity);
-	prepare_view(entry, view);
+	tm_maintain_prepare(entry, view);
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
 	delta = run_plan(entry, plan, rows, NULL, &tupdesc);
 	TM_FAULT("merge");
 	tm_maintain_lock(view->state_table);
-	merge_delta(entry, delta, tupdesc);
+	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
+	if (VIEW_CLOSES(&entry->spec->options))
+		record_late_history(entry, view);
 	tm_view_leave(&identity);
+}
+
+static void
+add_relation(TruncateStmt *stmt, Oid table)
+{
+	if (OidIsValid(table))
+		stmt->relations = lappend(stmt->relations,
+								  makeRangeVar(get_namespace_name(get_rel_namespace(table)),
+											   get_rel_name(table), -1));
+}
+
+void
+tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed)
+{
+	MaintainView *entry = tm_maintain_get(view);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admitted",
+											  ALLOCSET_DEFAULT_SIZES);
+	PartialPlan *plan;
+	Tuplestorestate *delta;
+	TupleDesc	tupdesc;
+
+	tm_maintain_prepare(entry, view);
+	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
+	PushActiveSnapshot(GetLatestSnapshot());
+	delta = tm_partial_plan_run(plan, batch, &tupdesc);
+	PopActiveSnapshot();
+	merge_delta(entry, view, delta, tupdesc,
+				closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
+	tuplestore_end(delta);
+	MemoryContextDelete(cxt);
 }
 
 void
@@ -364,11 +407,13 @@ tm_maintain_clear(const MetaView *view)
 
 	tm_maintain_lock(view->state_table);
 	tm_meta_enter_as(tm_view_get_owner(view), &identity);
-	stmt->relations = list_make1(makeRangeVar(get_namespace_name(get_rel_namespace(view->state_table)),
-											  get_rel_name(view->state_table), -1));
+	add_relation(stmt, view->state_table);
+	add_relation(stmt, view->final_table);
+	add_relation(stmt, view->late_table);
 	stmt->behavior = DROP_RESTRICT;
 	ExecuteTruncate(stmt);
 	tm_meta_leave(&identity);
+	tm_meta_progress_reset(view->state_table);
 	CommandCounterIncrement();
 }
 
@@ -402,7 +447,7 @@ is_interruption(int sqlerrcode)
 Bitmapset *
 tm_maintain_needed(const MetaView *view)
 {
-	MaintainView *entry = get_view(view);
+	MaintainView *entry = tm_maintain_get(view);
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	Bitmapset  *volatile result = NULL;
@@ -414,7 +459,7 @@ tm_maintain_needed(const MetaView *view)
 		ViewIdentity identity;
 
 		tm_view_enter(view, &identity);
-		prepare_view(entry, view);
+		tm_maintain_prepare(entry, view);
 		tm_view_leave(&identity);
 		result = entry->spec->options.late_table ? all_columns(view->source) :
 			entry->spec->needed;

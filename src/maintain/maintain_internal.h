@@ -5,7 +5,11 @@
 #ifndef TM_MAINTAIN_INTERNAL_H
 #define TM_MAINTAIN_INTERNAL_H
 
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "access/genam.h"
 #include "fmgr.h"
+#include "nodes/execnodes.h"
 #include "utils/tuplestore.h"
 
 #include "maintain/maintain.h"
@@ -18,10 +22,10 @@
  */
 typedef struct BatchRows
 {
-	const StreamRows *rows;
+	const StreamRows *rows;		/* NULL: they come in chunks */
+	const MaintainChunks *chunks;
 	TimestampTz horizon;		/* of the view: a floor for tm_horizon */
-	const TimestampTz *window_start;	/* per row, for tm_window_start; or
-										 * NULL */
+	const TimestampTz *window_lead; /* per row, for tm_window_lead; or NULL */
 } BatchRows;
 
 /* What scans of it return, and in which plan. */
@@ -66,6 +70,36 @@ extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *
 extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 								 PartialPlan *plan, const BatchRows *batch);
 
+/* The same for the rows that the source, a table, has in the active snapshot. */
+extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
+										PartialPlan *plan);
+
+/* The time by which a row is judged; DT_NOBEGIN = none. */
+extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
+
+/* Columns of a late table. */
+enum
+{
+	LATE_WINDOW_START, LATE_WINDOW_END, LATE_PARTITION, LATE_OFFSET, LATE_EVENT_TIME,
+	LATE_WATERMARK, LATE_ROW, LATE_RECORDED_AT, LATE_NCOLUMNS
+};
+
+/*
+ * The row type of a source as kept rows have it, and the settings under which
+ * they are written and read, until AtEOXact_GUC(false, level).
+ */
+extern TupleDesc tm_late_row_desc(Oid source);
+extern int	tm_late_push_settings(void);
+
+/* ---- maintain_batch.c ---- */
+
+/*
+ * Merge late rows, each for the window that it was left out of; the caller
+ * holds the view's lock and is the view's owner, under its settings.  closed: for
+ * windows that are closed, which is a revision of their final rows.
+ */
+extern void tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed);
+
 /* ---- partial_state.c: transition states as values ---- */
 
 typedef struct PartialState PartialState;
@@ -93,9 +127,47 @@ extern Datum tm_partial_state_combine(PartialState *state, Datum a, bool a_isnul
 extern Datum tm_partial_state_final(PartialState *state, Datum value, bool value_isnull,
 									bool *isnull);
 
+/* ---- row_statement.c: SQL over chosen rows of a table ---- */
+
+typedef struct RowList
+{
+	ItemPointerData *tids;
+	int			n;
+	int			max;
+	MemoryContext cxt;			/* of tids */
+} RowList;
+
+/* Append. */
+extern void tm_row_list_add(RowList *list, ItemPointer tid);
+
+typedef struct RowStatement RowStatement;
+
+/*
+ * A statement of view_final.c, whose first parameter are the rows; parsed under
+ * the settings in force.  Lives in cxt.
+ */
+extern RowStatement *tm_row_statement_create(const char *sql, MemoryContext cxt);
+
+/*
+ * Run it; at is its second parameter.  Returns how many rows it has returned
+ * or written; result, when not NULL, gets those it returns.
+ */
+extern uint64 tm_row_statement_run(RowStatement *statement, const RowList *rows, TimestampTz at,
+								   Tuplestorestate *result, TupleDesc *tupdesc);
+
 /* ---- delta_merge.c ---- */
 
-typedef struct DeltaMerge DeltaMerge;
+typedef struct DeltaMerge
+{
+	Oid			state_table;
+	int			nkeys;			/* stored keys; states follow them */
+	int			nunique;		/* the first of them, that the index is over */
+	bool		session;		/* the last two are session_start, session_end */
+	int			nstates;
+	PartialState **states;		/* per state column */
+	bool	   *internal;
+	MemoryContext group_cxt;
+} DeltaMerge;
 
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
@@ -103,15 +175,110 @@ extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 /*
  * Merge the groups of a delta into the state table, each at most once; returns
  * their number.  States of type internal are bytea, or aggstate already.
+ * changed, when not NULL, gets the rows that were inserted or updated.
  */
-extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc);
+extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								RowList *changed);
+
+/* ---- maintain_batch.c: what a process keeps about a view ---- */
+
+typedef struct DeltaExpand DeltaExpand; /* delta_expand.c */
+
+typedef struct MaintainView
+{
+	Oid			state_table;	/* hash key */
+	bool		valid;
+	Oid			query_view;
+	Oid			source;
+	List	   *other_tables;
+	MemoryContext cxt;			/* of all that follows */
+	ViewSpec   *spec;
+	PartialPlan *plan;			/* over the batch */
+	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
+	PartialPlan *late_plan;		/* the rows that are, or NULL */
+	DeltaMerge *merge;
+	DeltaExpand *expand;		/* NULL: the delta is not by pane */
+	/* made when first needed */
+	struct WindowClose *close;
+	RowStatement *emit;
+	RowStatement *revise;
+	RowStatement *show;
+} MaintainView;
+
+/* The entry of a view; prepared: its spec and its merge are those of now. */
+extern MaintainView *tm_maintain_get(const MetaView *view);
+
+/*
+ * Make it so, and lock what the view reads.  As the view's owner and under its
+ * settings.
+ */
+extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
+
+/* ---- emit_final.c: finished rows ---- */
+
+/*
+ * Insert the chosen groups into the table of closed windows, as the view's
+ * owner; the caller holds the view's lock.
+ */
+extern void tm_emit_final(MaintainView *entry, const MetaView *view, const RowList *rows);
+
+/*
+ * The same for groups of closed windows that have changed since: one more row
+ * each, with the next revision.
+ */
+extern void tm_emit_revisions(MaintainView *entry, const MetaView *view, const RowList *rows);
+
+/* ---- notify.c ---- */
+
+/* Groups of a view with tidemark.notify have changed: rows of its state table. */
+extern void tm_notify_changed(const MetaView *view, const RowList *rows);
+
+/* Rows in the form of the user's output columns were emitted. */
+extern void tm_notify_closed(const MetaView *view, Tuplestorestate *rows, TupleDesc tupdesc,
+							 uint64 n);
+
+/* What one run has open: the state table and its unique index. */
+typedef struct MergeRun
+{
+	DeltaMerge *merge;
+	Relation	rel;
+	Relation	index;
+	EState	   *estate;
+	ResultRelInfo *info;
+	IndexScanDesc scan;
+	ScanKey		keys;			/* for equality, one per unique key */
+	TupleTableSlot *found;		/* the stored row */
+	TupleTableSlot *made;		/* the row to write */
+	bool	   *wrap;			/* per state: the delta has its bytea */
+	CommandId	cid;
+	RowList    *changed;		/* rows that were written, or NULL */
+} MergeRun;
+
+/* The rows of the table are those of the active snapshot. */
+extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta,
+							   RowList *changed);
+extern void tm_merge_run_end(MergeRun *run);
+
+/* State i of a delta row as it is stored. */
+extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i);
+
+/* Write run->made: as a new row, or over the one at tid. */
+extern void tm_merge_run_insert(MergeRun *run);
+extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
+
+/* ---- session_merge.c ---- */
+
+/*
+ * The same as tm_delta_merge_run() for partial sessions, that come in the order
+ * of key and start.
+ */
+extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
+								  RowList *changed);
 
 /* How it combines states: state i of the view. */
 extern PartialState *tm_delta_merge_state(const DeltaMerge *merge, int i);
 
 /* ---- delta_expand.c: views over hop() and cumulate() ---- */
-
-typedef struct DeltaExpand DeltaExpand;
 
 /* merge: of the same view; has to live as long. */
 extern DeltaExpand *tm_delta_expand_create(const ViewSpec *spec, DeltaMerge *merge,

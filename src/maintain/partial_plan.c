@@ -198,23 +198,22 @@ tm_partial_plan_lock(PartialPlan *plan)
 	return plan->valid;
 }
 
-Tuplestorestate *
-tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch, TupleDesc *tupdesc)
+/* Run a plan whose batch_rows() are those of the batch. */
+static TupleDesc
+run_plan(PlannedStmt *stmt, const BatchRows *batch, DestReceiver *dest)
 {
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
-	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
-	BatchSource source = {batch, plan->stmt};
+	BatchSource source = {batch, stmt};
 	BatchSource before;
 	QueryDesc  *desc;
+	TupleDesc volatile tupdesc = NULL;
 
-	SetTuplestoreDestReceiverParams(dest, store, CurrentMemoryContext, false, NULL, NULL);
-	desc = tm_create_query_desc(plan->stmt, "tidemark delta", GetActiveSnapshot(), dest);
+	desc = tm_create_query_desc(stmt, "tidemark delta", GetActiveSnapshot(), dest);
 	before = tm_batch_scan_set_source(source);
 	PG_TRY();
 	{
 		ExecutorStart(desc, 0);
 		tm_executor_run(desc, ForwardScanDirection, 0);
-		*tupdesc = CreateTupleDescCopy(desc->tupDesc);
+		tupdesc = CreateTupleDescCopy(desc->tupDesc);
 		ExecutorFinish(desc);
 		ExecutorEnd(desc);
 	}
@@ -224,6 +223,25 @@ tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch, TupleDesc *tupdes
 	}
 	PG_END_TRY();
 	FreeQueryDesc(desc);
+	return tupdesc;
+}
+
+Tuplestorestate *
+tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch, TupleDesc *tupdesc)
+{
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *dest = CreateDestReceiver(DestTuplestore);
+
+	SetTuplestoreDestReceiverParams(dest, store, CurrentMemoryContext, false, NULL, NULL);
+	*tupdesc = run_plan(plan->stmt, batch, dest);
 	dest->rDestroy(dest);
 	return store;
+}
+
+TupleDesc
+tm_maintain_run_plan(PlannedStmt *stmt, const MaintainChunks *chunks, DestReceiver *dest)
+{
+	BatchRows	batch = {.chunks = chunks,.horizon = DT_NOBEGIN};
+
+	return run_plan(stmt, chunks ? &batch : NULL, dest);
 }

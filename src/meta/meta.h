@@ -147,8 +147,20 @@ extern void tm_meta_partition_insert(Oid stream, const MetaPartition *partition)
  */
 extern void tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
 								   const int64 *expected);
+
+/* These partitions are not idle any more; NULL: all of the stream. */
+extern void tm_meta_partition_end_idleness(Oid stream, int n, const int32 *partitions);
 extern void tm_meta_partition_delete(Oid stream);
 extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to);
+
+/* ---- the clock of manual streams (meta_clock.c) ---- */
+
+/* Of the streams of this owner; DT_NOBEGIN = real time. */
+extern TimestampTz tm_meta_clock_get(Oid owner);
+extern void tm_meta_clock_set(Oid owner, TimestampTz now);
+
+/* For all owners; forgets those that single owners have set. */
+extern void tm_meta_clock_set_all(TimestampTz now);
 
 /* ---- continuous views (meta_view.c) ---- */
 
@@ -186,6 +198,18 @@ extern MetaView *tm_meta_view_find_seen(Oid state_table);
 
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
+
+/*
+ * A view whose query reads a relation, or this column of it (0 = anything), or
+ * NULL.
+ */
+extern MetaView *tm_meta_view_find_reader(Oid relid, int16 attnum);
+
+/*
+ * A visible view whose row is missing, because a dump had no data: the name of
+ * its query view, or NULL.
+ */
+extern char *tm_meta_view_find_lost(Oid view);
 extern void tm_meta_view_insert(const MetaView *view);
 extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);
@@ -210,8 +234,13 @@ typedef struct MetaProgress
 extern void tm_meta_progress_get(Oid state_table, MetaProgress *progress);
 extern void tm_meta_progress_put(Oid state_table, const MetaProgress *progress);
 
+/* As the active snapshot sees it. */
+extern void tm_meta_progress_see(Oid state_table, MetaProgress *progress);
+
 /* Back to nothing closed, and no verdicts: before a rebuild. */
 extern void tm_meta_progress_reset(Oid state_table);
+
+/* ---- verdicts on late rows (meta_verdict.c) ---- */
 
 typedef enum MetaVerdict
 {
@@ -223,7 +252,7 @@ typedef enum MetaVerdict
 extern void tm_meta_verdict_insert(Oid state_table, int32 partition, int64 offset,
 								   TimestampTz window_start, MetaVerdict verdict);
 
-/* Are there any? */
+/* Are there any, as the active snapshot sees it? */
 extern bool tm_meta_verdict_exists(Oid state_table);
 
 /* Cheap (no SPI): may this view be read?  *view: its visible view, or InvalidOid. */
@@ -234,6 +263,9 @@ extern bool tm_meta_view_is_populated(Oid state_table, Oid *view);
  * writes (states, closed windows, late rows)?
  */
 extern bool tm_meta_view_is_source(Oid relid);
+
+/* The same, counting views that were restored and belong to nobody here yet. */
+extern bool tm_meta_view_is_known_source(Oid relid);
 extern bool tm_meta_view_is_state(Oid relid);
 
 typedef struct MetaViewPartition
@@ -242,6 +274,14 @@ typedef struct MetaViewPartition
 	int64		start_offset;
 	int64		next_offset;
 	int64		target_offset;	/* end at CREATE: populated once reached */
+
+	/*
+	 * Largest event time that moved the watermark below start_offset and
+	 * below next_offset; DT_NOBEGIN = none.  A next_offset below start_offset
+	 * reads for these only.
+	 */
+	TimestampTz start_max_event_time;
+	TimestampTz max_event_time;
 } MetaViewPartition;
 
 extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
@@ -256,6 +296,7 @@ typedef struct MetaRange
 	int32		partition;
 	int64		from;
 	int64		to;
+	TimestampTz max_event_time; /* applied: below from; DT_NOBEGIN = none */
 } MetaRange;
 
 /*
@@ -265,5 +306,31 @@ typedef struct MetaRange
  */
 extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
+
+/*
+ * What the ingest of a stream has not read and so moved no watermark: before
+ * its first offsets, and what reset_ingest() left out.  As the active snapshot
+ * sees it; nothing from before the offsets began anew.
+ */
+extern MetaRange *tm_meta_stream_list_unread(Oid stream, int *count);
+
+/* ---- raw rows that a view has but its table has not (meta_removed.c) ---- */
+
+/*
+ * A range of time of the column that the table is partitioned by, to excluded;
+ * from DT_NOBEGIN to DT_NOEND: not known, any rows.
+ */
+typedef struct MetaRemoved
+{
+	TimestampTz from;
+	TimestampTz to;
+} MetaRemoved;
+
+/* Ranges that touch become one. */
+extern void tm_meta_removed_insert(Oid state_table, const MetaRemoved *range);
+
+/* Ordered; seen: as the active snapshot sees them. */
+extern MetaRemoved *tm_meta_removed_list(Oid state_table, bool seen, int *count);
+extern void tm_meta_removed_delete(Oid state_table);
 
 #endif							/* TM_META_H */

@@ -34,6 +34,7 @@ list_ranges(MetaStatement *statement, Oid state_table, int *count)
 		result[i].partition = tm_meta_get_int32(i, 1);
 		result[i].from = tm_meta_get_int64(i, 2, 0);
 		result[i].to = tm_meta_get_int64(i, 3, 0);
+		result[i].max_event_time = tm_meta_get_timestamp(i, 4);
 	}
 	tm_meta_statement_end(&execution);
 	*count = (int) n;
@@ -44,13 +45,14 @@ MetaRange *
 tm_meta_view_list_applied(Oid state_table, int *count)
 {
 	static MetaStatement statement = {
-		.sql = "SELECT p.partition, coalesce(o.start_offset, p.first_offset), p.next_offset "
+		.sql = "SELECT p.partition, coalesce(o.start_offset, p.first_offset), p.next_offset, "
+		"o.start_max_event_time "
 		"FROM tidemark_state.view v JOIN tidemark_state.partition p ON p.stream = v.source "
 		"LEFT JOIN tidemark_state.view_partition o "
 		"ON o.state_table = v.state_table AND o.partition = p.partition "
 		"WHERE v.state_table = $1 AND NOT v.own_offsets "
 		"UNION ALL "
-		"SELECT o.partition, o.start_offset, o.next_offset "
+		"SELECT o.partition, o.start_offset, o.next_offset, o.start_max_event_time "
 		"FROM tidemark_state.view v JOIN tidemark_state.view_partition o USING (state_table) "
 		"WHERE v.state_table = $1 AND v.own_offsets "
 		"ORDER BY 1",
@@ -66,7 +68,7 @@ MetaRange *
 tm_meta_view_list_skipped(Oid state_table, int *count)
 {
 	static MetaStatement statement = {
-		.sql = "SELECT s.partition, s.from_offset, s.to_offset "
+		.sql = "SELECT s.partition, s.from_offset, s.to_offset, NULL::timestamptz "
 		"FROM tidemark_state.view v JOIN tidemark_state.skipped_range s ON s.stream = v.source "
 		"LEFT JOIN tidemark_state.view_partition o "
 		"ON o.state_table = v.state_table AND o.partition = s.partition "
@@ -79,4 +81,33 @@ tm_meta_view_list_skipped(Oid state_table, int *count)
 	};
 
 	return list_ranges(&statement, state_table, count);
+}
+
+MetaRange *
+tm_meta_stream_list_unread(Oid stream, int *count)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT partition, 0::bigint, first_offset, NULL::timestamptz, NULL::timestamptz AS at "
+		"FROM tidemark_state.partition WHERE stream = $1 "
+		"UNION ALL "
+		"SELECT partition, from_offset, to_offset, NULL::timestamptz, recorded_at "
+		"FROM tidemark_state.skipped_range WHERE stream = $1 "
+		"ORDER BY 1, 5 NULLS FIRST, 2",
+		.nargs = 1,
+		.argtypes = {OIDOID},
+		.read_only = true
+	};
+	MetaRange  *ranges = list_ranges(&statement, stream, count);
+	int			n = 0;
+
+	for (int i = 0; i < *count; i++)
+	{
+		if (ranges[i].to > ranges[i].from)
+			ranges[n++] = ranges[i];
+		else if (ranges[i].to < ranges[i].from)
+			while (n > 0 && ranges[n - 1].partition == ranges[i].partition)
+				n--;
+	}
+	*count = n;
+	return ranges;
 }

@@ -47,14 +47,12 @@ read_ingest(uint64 row)
 							   tm_meta_get_oid(row, 14)))
 	{
 		ingest->restored = true;
-		if (ingest->state == META_RUNNING)
-		{
-			ingest->state = META_PAUSED;
-			ingest->reason = pstrdup("restored");
-			ingest->hint = psprintf("Use SELECT tidemark.resume(%s) to continue at the restored offsets.",
-									quote_literal_cstr(DatumGetCString(DirectFunctionCall1(regclassout,
-																						   ObjectIdGetDatum(ingest->stream)))));
-		}
+		ingest->state = META_PAUSED;
+		ingest->reason = pstrdup("restored");
+		ingest->hint = psprintf("Use SELECT tidemark.resume(%s) to continue at the restored offsets.",
+								quote_literal_cstr(DatumGetCString(DirectFunctionCall1(regclassout,
+																					   ObjectIdGetDatum(ingest->stream)))));
+		ingest->sqlstate = NULL;
 	}
 	return ingest;
 }

@@ -187,6 +187,21 @@ tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
 }
 
 void
+tm_meta_partition_end_idleness(Oid stream, int n, const int32 *partitions)
+{
+	static MetaStatement statement = {
+		.sql = "UPDATE tidemark_state.partition SET idle_since = NULL "
+		"WHERE stream = $1 AND ($3 OR partition = ANY ($2)) AND idle_since IS NOT NULL",
+		.nargs = 3,
+		.argtypes = {OIDOID, INT4ARRAYOID, BOOLOID}
+	};
+	Datum		values[3] = {ObjectIdGetDatum(stream), int4_array(n, partitions),
+	BoolGetDatum(partitions == NULL)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}
+
+void
 tm_meta_partition_delete(Oid stream)
 {
 	static MetaStatement partitions = {

@@ -1,7 +1,6 @@
 /*
  * meta_progress.c
- *	  How far a view has closed its windows, in tidemark_state.view_stats, and
- *	  table tidemark_state.verdict.
+ *	  How far a view has closed its windows, in tidemark_state.view_stats.
  *
  * Runs in: every backend and worker; inside a transaction.
  * Locks: writers hold the view's lock, so nothing is lost between get and put.
@@ -14,21 +13,15 @@
 
 #include "meta/meta_internal.h"
 
-void
-tm_meta_progress_get(Oid state_table, MetaProgress *progress)
+static void
+read_progress(MetaStatement *statement, Oid state_table, MetaProgress *progress)
 {
-	static MetaStatement statement = {
-		.sql = "SELECT horizon, closed_until, pruned_until, late, closed "
-		"FROM tidemark_state.view_stats WHERE state_table = $1",
-		.nargs = 1,
-		.argtypes = {OIDOID}
-	};
 	MetaExecution execution;
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
 
 	memset(progress, 0, sizeof(*progress));
 	progress->horizon = progress->closed_until = progress->pruned_until = DT_NOBEGIN;
-	if (tm_meta_statement_begin(&statement, values, NULL, &execution) > 0)
+	if (tm_meta_statement_begin(statement, values, NULL, &execution) > 0)
 	{
 		progress->horizon = tm_meta_get_timestamp(0, 1);
 		progress->closed_until = tm_meta_get_timestamp(0, 2);
@@ -37,6 +30,34 @@ tm_meta_progress_get(Oid state_table, MetaProgress *progress)
 		progress->closed = tm_meta_get_int64(0, 5, 0);
 	}
 	tm_meta_statement_end(&execution);
+}
+
+#define SELECT_PROGRESS "SELECT horizon, closed_until, pruned_until, late, closed " \
+	"FROM tidemark_state.view_stats WHERE state_table = $1"
+
+void
+tm_meta_progress_get(Oid state_table, MetaProgress *progress)
+{
+	static MetaStatement statement = {
+		.sql = SELECT_PROGRESS,
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+
+	read_progress(&statement, state_table, progress);
+}
+
+void
+tm_meta_progress_see(Oid state_table, MetaProgress *progress)
+{
+	static MetaStatement statement = {
+		.sql = SELECT_PROGRESS,
+		.nargs = 1,
+		.argtypes = {OIDOID},
+		.read_only = true
+	};
+
+	read_progress(&statement, state_table, progress);
 }
 
 void
@@ -72,43 +93,4 @@ tm_meta_progress_reset(Oid state_table)
 
 	for (int i = 0; i < (int) lengthof(statements); i++)
 		tm_meta_statement_run(&statements[i], values, NULL);
-}
-
-void
-tm_meta_verdict_insert(Oid state_table, int32 partition, int64 offset,
-					   TimestampTz window_start, MetaVerdict verdict)
-{
-	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.verdict (state_table, partition, kafka_offset, window_start, verdict) "
-		"VALUES ($1, $2, $3, $4, $5)",
-		.nargs = 5,
-		.argtypes = {OIDOID, INT4OID, INT8OID, TIMESTAMPTZOID, TEXTOID}
-	};
-	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
-	Datum		values[5];
-
-	values[0] = ObjectIdGetDatum(state_table);
-	values[1] = Int32GetDatum(partition);
-	values[2] = Int64GetDatum(offset);
-	values[3] = tm_meta_timestamp(window_start, &nulls[3]);
-	values[4] = CStringGetTextDatum(verdict == META_VERDICT_CLOSED ? "closed" : "admitted");
-	tm_meta_statement_run(&statement, values, nulls);
-}
-
-bool
-tm_meta_verdict_exists(Oid state_table)
-{
-	static MetaStatement statement = {
-		.sql = "SELECT 1 FROM tidemark_state.verdict WHERE state_table = $1 LIMIT 1",
-		.nargs = 1,
-		.argtypes = {OIDOID},
-		.read_only = true
-	};
-	MetaExecution execution;
-	Datum		values[1] = {ObjectIdGetDatum(state_table)};
-	bool		result;
-
-	result = tm_meta_statement_begin(&statement, values, NULL, &execution) > 0;
-	tm_meta_statement_end(&execution);
-	return result;
 }

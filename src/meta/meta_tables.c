@@ -38,7 +38,7 @@ tm_meta_is_installed(void)
 
 	return OidIsValid(schema) &&
 		OidIsValid(get_extension_oid("tidemark", true)) &&
-		OidIsValid(get_relname_relid("view_stats", schema));
+		OidIsValid(get_relname_relid("removed_range", schema));
 }
 
 Oid

@@ -141,6 +141,53 @@ tm_meta_view_find_by_any(Oid relid)
 	return find_one(&statement, relid);
 }
 
+MetaView *
+tm_meta_view_find_reader(Oid relid, int16 attnum)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view WHERE query_view::oid IN ("
+		"SELECT r.ev_class FROM pg_catalog.pg_depend d "
+		"JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid "
+		"WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 "
+		"AND ($2 = 0 OR d.refobjsubid = $2)) ORDER BY state_table::oid LIMIT 1",
+		.nargs = 2,
+		.argtypes = {OIDOID, INT4OID}
+	};
+	MetaExecution execution;
+	Datum		values[2] = {ObjectIdGetDatum(relid), Int32GetDatum(attnum)};
+	MetaView   *view = NULL;
+
+	if (tm_meta_statement_begin(&statement, values, NULL, &execution) > 0)
+		view = read_view(0);
+	tm_meta_statement_end(&execution);
+	return view;
+}
+
+char *
+tm_meta_view_find_lost(Oid view)
+{
+	static MetaStatement statement = {
+		.sql = "SELECT q.relname::text FROM pg_catalog.pg_rewrite r "
+		"JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid "
+		"AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass "
+		"JOIN pg_catalog.pg_class s ON s.oid = d.refobjid AND s.relname ~ '^s_[0-9]+$' "
+		"JOIN pg_catalog.pg_class q ON q.relname = 'q_' || substr(s.relname, 3) AND q.relkind = 'v' "
+		"WHERE r.ev_class = $1 AND s.relnamespace = 'tidemark_state'::pg_catalog.regnamespace "
+		"AND q.relnamespace = s.relnamespace "
+		"AND NOT EXISTS (SELECT FROM tidemark_state.view v WHERE v.state_table::oid = s.oid OR v.view::oid = $1) LIMIT 1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	MetaExecution execution;
+	Datum		values[1] = {ObjectIdGetDatum(view)};
+	char	   *name = NULL;
+
+	if (tm_meta_statement_begin(&statement, values, NULL, &execution) > 0)
+		name = tm_meta_get_text(0, 1);
+	tm_meta_statement_end(&execution);
+	return name;
+}
+
 List *
 tm_meta_view_list(Oid source)
 {
@@ -255,6 +302,7 @@ tm_meta_view_delete(Oid state_table)
 
 	for (int i = 0; i < (int) lengthof(statements); i++)
 		tm_meta_statement_run(&statements[i], values, NULL);
+	tm_meta_removed_delete(state_table);
 	tm_meta_failure_put(state_table, NULL, NULL);
 	invalidate_views();
 }
@@ -310,6 +358,7 @@ tm_meta_view_is_populated(Oid state_table, Oid *view)
 typedef struct ViewRelation
 {
 	Oid			relid;
+	bool		is_known_source;	/* of any view, restored ones too */
 	bool		is_source;
 	bool		is_state;
 } ViewRelation;
@@ -343,7 +392,7 @@ enter_relation(HTAB *set, Oid relid)
 	ViewRelation *entry = hash_search(set, &relid, HASH_ENTER, &found);
 
 	if (!found)
-		entry->is_source = entry->is_state = false;
+		entry->is_known_source = entry->is_source = entry->is_state = false;
 	return entry;
 }
 
@@ -390,6 +439,7 @@ build_view_relations(void)
 			int64		identifier = DatumGetInt64(heap_getattr(tuple, ANUM_VIEW_SYSTEM_IDENTIFIER, tupdesc, &isnull));
 			Oid			database = DatumGetObjectId(heap_getattr(tuple, ANUM_VIEW_DATABASE, tupdesc, &isnull));
 
+			enter_relation(set, source)->is_known_source = true;
 			if (!tm_meta_stamp_is_ours(identifier, database))
 				continue;
 			enter_relation(set, source)->is_source = true;
@@ -421,6 +471,14 @@ tm_meta_view_is_source(Oid relid)
 }
 
 bool
+tm_meta_view_is_known_source(Oid relid)
+{
+	ViewRelation *entry = find_relation(relid);
+
+	return entry != NULL && entry->is_known_source;
+}
+
+bool
 tm_meta_view_is_state(Oid relid)
 {
 	ViewRelation *entry = find_relation(relid);
@@ -434,10 +492,10 @@ MetaViewPartition *
 tm_meta_view_partition_list(Oid state_table, int *count, bool lock)
 {
 	static MetaStatement statements[] = {
-		{.sql = "SELECT partition, start_offset, next_offset, target_offset FROM tidemark_state.view_partition "
-		"WHERE state_table = $1 ORDER BY partition",.nargs = 1,.argtypes = {OIDOID}},
-		{.sql = "SELECT partition, start_offset, next_offset, target_offset FROM tidemark_state.view_partition "
-		"WHERE state_table = $1 ORDER BY partition FOR NO KEY UPDATE",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "SELECT partition, start_offset, next_offset, target_offset, start_max_event_time, max_event_time "
+		"FROM tidemark_state.view_partition WHERE state_table = $1 ORDER BY partition",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "SELECT partition, start_offset, next_offset, target_offset, start_max_event_time, max_event_time "
+		"FROM tidemark_state.view_partition WHERE state_table = $1 ORDER BY partition FOR NO KEY UPDATE",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	MetaExecution execution;
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
@@ -452,6 +510,8 @@ tm_meta_view_partition_list(Oid state_table, int *count, bool lock)
 		result[i].start_offset = tm_meta_get_int64(i, 2, 0);
 		result[i].next_offset = tm_meta_get_int64(i, 3, 0);
 		result[i].target_offset = tm_meta_get_int64(i, 4, 0);
+		result[i].start_max_event_time = tm_meta_get_timestamp(i, 5);
+		result[i].max_event_time = tm_meta_get_timestamp(i, 6);
 	}
 	tm_meta_statement_end(&execution);
 	*count = (int) n;
@@ -462,19 +522,24 @@ void
 tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition)
 {
 	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.view_partition (state_table, partition, start_offset, next_offset, target_offset) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT (state_table, partition) "
-		"DO UPDATE SET start_offset = $3, next_offset = $4, target_offset = $5",
-		.nargs = 5,
-		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID, INT8OID}
+		.sql = "INSERT INTO tidemark_state.view_partition (state_table, partition, start_offset, next_offset, target_offset, "
+		"start_max_event_time, max_event_time) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (state_table, partition) "
+		"DO UPDATE SET start_offset = $3, next_offset = $4, target_offset = $5, "
+		"start_max_event_time = $6, max_event_time = $7",
+		.nargs = 7,
+		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
-	Datum		values[5] = {ObjectIdGetDatum(state_table),
+	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
+	Datum		values[7] = {ObjectIdGetDatum(state_table),
 		Int32GetDatum(partition->partition),
 		Int64GetDatum(partition->start_offset),
 		Int64GetDatum(partition->next_offset),
 	Int64GetDatum(partition->target_offset)};
 
-	tm_meta_statement_run(&statement, values, NULL);
+	values[5] = tm_meta_timestamp(partition->start_max_event_time, &nulls[5]);
+	values[6] = tm_meta_timestamp(partition->max_event_time, &nulls[6]);
+	tm_meta_statement_run(&statement, values, nulls);
 }
 
 void

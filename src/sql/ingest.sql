@@ -29,12 +29,12 @@ COMMENT ON FUNCTION tidemark.drop_ingest(pg_catalog.regclass, pg_catalog.bool) I
 CREATE FUNCTION tidemark.pause(relation pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_pause';
 COMMENT ON FUNCTION tidemark.pause(pg_catalog.regclass) IS
-    'pause the ingest of a stream, or one continuous view; when it returns no batch of it is in flight, and none commits until resume() has committed. Errors: 42501, 42704, 42809';
+    'pause the ingest of a stream, or one continuous view; when it returns no batch of it is in flight, and none commits until resume() has committed. Errors: 42501, 42704, 42809, 55000 (a view that could not be resumed, because raw rows of its table were removed)';
 
 CREATE FUNCTION tidemark.resume(relation pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_resume';
 COMMENT ON FUNCTION tidemark.resume(pg_catalog.regclass) IS
-    'let a paused or failed ingest go on at its committed offsets, or a paused continuous view catch up. Errors: 42501, 42704, 42809, 55000 (a restored ingest whose cluster or topic differs)';
+    'let a paused or failed ingest go on at its committed offsets, or a paused continuous view catch up. Errors: 42501, 42704, 42809, 55000 (a restored ingest whose cluster or topic differs; a view over a table whose raw rows were removed)';
 
 CREATE FUNCTION tidemark.reset_ingest(stream pg_catalog.regclass, start_at pg_catalog.text) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_reset_ingest';
@@ -94,6 +94,17 @@ RETURNS pg_catalog.int8
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_inject_array';
 COMMENT ON FUNCTION tidemark.inject(pg_catalog.regclass, pg_catalog.text[], pg_catalog.int4, pg_catalog.text, pg_catalog.jsonb, pg_catalog.timestamptz) IS
     'the same for several messages at once, applied as one batch; returns the last offset';
+
+CREATE FUNCTION tidemark.replay_dead_letters(stream pg_catalog.regclass)
+RETURNS TABLE (replayed pg_catalog.int8, still_bad pg_catalog.int8)
+    LANGUAGE C VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'tm_replay_dead_letters';
+COMMENT ON FUNCTION tidemark.replay_dead_letters(pg_catalog.regclass) IS
+    'try the dead letters of a stream again, after a fix, in the caller''s transaction: what is good now goes into table and views with its partition and offset, judged by the watermark stored with it, and leaves tidemark.dead_letters; what is still bad stays, with the error of today. Errors: 42501 for others than the stream''s owner, 55000 without ingest or while a view over the stream is paused or backfilling';
+
+CREATE FUNCTION tidemark.set_clock(now pg_catalog.timestamptz) RETURNS pg_catalog.void
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_set_clock';
+COMMENT ON FUNCTION tidemark.set_clock(pg_catalog.timestamptz) IS
+    'set the time of the manual streams that you own (a superuser: of all), until it is set again; NULL = real time. Partitions that are silent by it become idle, and watermarks and windows follow, before it returns. Streams from Kafka are not affected. Errors: 22008 (infinity)';
 
 CREATE FUNCTION tidemark_state.on_drop() RETURNS pg_catalog.event_trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_on_drop';

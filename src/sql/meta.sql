@@ -47,6 +47,12 @@ CREATE TABLE tidemark_state.partition (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE tidemark_state.partition IS 'position, watermark and counters of each partition of a stream; changes in the transaction of each batch';
 
+CREATE TABLE tidemark_state.clock (
+    role oid PRIMARY KEY,
+    now  timestamptz
+);
+COMMENT ON TABLE tidemark_state.clock IS 'time of the manual streams of a role (0: of all others) as set_clock() has set it; NULL = real time';
+
 CREATE TABLE tidemark_state.skipped_range (
     stream      regclass NOT NULL,
     partition   integer NOT NULL,
@@ -84,9 +90,13 @@ CREATE TABLE tidemark_state.view_partition (
     start_offset  bigint NOT NULL,
     next_offset   bigint NOT NULL,
     target_offset bigint NOT NULL,
+    start_max_event_time timestamptz,
+    max_event_time       timestamptz,
     PRIMARY KEY (state_table, partition)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE tidemark_state.view_partition IS 'where a view over a stream starts, and its own position while it does not follow the ingest';
+COMMENT ON TABLE tidemark_state.view_partition IS
+    'where a view over a stream starts, and its own position while it does not follow the ingest; a next_offset before start_offset reads for the watermark only.
+start_max_event_time, max_event_time: the largest event time below start_offset and next_offset that moved the watermark';
 
 CREATE TABLE tidemark_state.view_stats (
     state_table regclass PRIMARY KEY,
@@ -113,7 +123,16 @@ CREATE TABLE tidemark_state.verdict (
 CREATE INDEX verdict_row ON tidemark_state.verdict (state_table, partition, kafka_offset);
 COMMENT ON TABLE tidemark_state.verdict IS
     'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
-window_start: of the window, or of the row''s event time for a view over sessions';
+window_start: of the window (cumulate: its window_end); the row''s event time for a view over sessions';
+
+CREATE TABLE tidemark_state.removed_range (
+    state_table regclass NOT NULL,
+    from_time   timestamptz NOT NULL,
+    to_time     timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (state_table, from_time)
+);
+COMMENT ON TABLE tidemark_state.removed_range IS 'raw rows that were removed from the table of a continuous view after it had taken them in: from_time up to, not including, to_time of the column that the table is partitioned by (without time zone: as if in UTC); -infinity to infinity: any rows';
 
 GRANT SELECT ON ALL TABLES IN SCHEMA tidemark_state TO PUBLIC;
 
@@ -135,6 +154,7 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.verdict', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.removed_range', '');
 
 CREATE SEQUENCE tidemark_state.object_number AS integer;
 COMMENT ON SEQUENCE tidemark_state.object_number IS 'numbers in the names of the objects in schema tidemark_state';

@@ -47,6 +47,11 @@ CREATE FUNCTION tidemark_state.relation_bytes(relation pg_catalog.oid) RETURNS p
 COMMENT ON FUNCTION tidemark_state.relation_bytes(pg_catalog.oid) IS
     'size of a relation with indexes and TOAST; NULL, without waiting, while it is locked';
 
+CREATE FUNCTION tidemark_state.relation_rows(relation pg_catalog.oid) RETURNS pg_catalog.int8
+    LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_relation_rows';
+COMMENT ON FUNCTION tidemark_state.relation_rows(pg_catalog.oid) IS
+    'number of rows as the planner estimates it, also before the first ANALYZE; NULL, without waiting, while it is locked';
+
 CREATE FUNCTION tidemark_state.worker_wait(pid pg_catalog.int4) RETURNS pg_catalog.text
     LANGUAGE C VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_worker_wait_text';
 COMMENT ON FUNCTION tidemark_state.worker_wait(pg_catalog.int4) IS
@@ -76,25 +81,70 @@ RETURNS SETOF pg_catalog.record
 COMMENT ON FUNCTION tidemark_state.dead_letters(pg_catalog.oid) IS
     'dead letters of a stream; none for those who neither own it nor may SELECT it';
 
+CREATE FUNCTION tidemark_state.late_rows(
+    state_table pg_catalog.oid,
+    OUT window_start pg_catalog.timestamptz,
+    OUT window_end pg_catalog.timestamptz,
+    OUT partition pg_catalog.int4,
+    OUT kafka_offset pg_catalog.int8,
+    OUT event_time pg_catalog.timestamptz,
+    OUT watermark pg_catalog.timestamptz,
+    OUT "row" pg_catalog.jsonb,
+    OUT recorded_at pg_catalog.timestamptz)
+RETURNS SETOF pg_catalog.record
+    LANGUAGE C STABLE STRICT AS 'MODULE_PATHNAME', 'tm_late_rows';
+COMMENT ON FUNCTION tidemark_state.late_rows(pg_catalog.oid) IS
+    'late rows of the continuous view with this state table; none for those who neither own it nor may SELECT its source';
+
 CREATE FUNCTION tidemark_state.delete_dead_letter() RETURNS pg_catalog.trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_delete_dead_letter';
 COMMENT ON FUNCTION tidemark_state.delete_dead_letter() IS 'DELETE FROM tidemark.dead_letters; for the owner of the stream (42501)';
 REVOKE ALL ON FUNCTION tidemark_state.delete_dead_letter() FROM PUBLIC;
 
+CREATE FUNCTION tidemark_state.name_partitions(list pg_catalog.int4[], total pg_catalog.int8) RETURNS pg_catalog.text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN pg_catalog.cardinality(list) = 1 THEN 'partition ' || list[1]
+    WHEN pg_catalog.cardinality(list) <= 3 THEN 'partitions ' || pg_catalog.array_to_string(list, ', ')
+    ELSE pg_catalog.format('%s of %s partitions', pg_catalog.cardinality(list), total)
+END;
+COMMENT ON FUNCTION tidemark_state.name_partitions(pg_catalog.int4[], pg_catalog.int8) IS
+    'some of the partitions of a stream as a person says it: partitions 1, 2; NULL = none';
+
+-- Each partition with its worker.  It is idle as long as the process that found
+-- it so runs (ingest_watermark.c says the same).
+CREATE VIEW tidemark_state.watched_partition AS
+WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status() WHERE role = 'ingest')
+SELECT p.*,
+       (p.idle_since IS NOT NULL AND i.state = 'running'
+        AND (tidemark_state.is_manual(p.stream)
+             OR w.state = 'running' AND w.started_at <= p.idle_since)) IS TRUE AS idle,
+       w.sqlstate, w.message
+FROM tidemark_state.partition p
+     LEFT JOIN tidemark_state.ingest i ON i.stream = p.stream
+     LEFT JOIN slot w ON w.object = p.stream::oid AND w.index = p.partition % i.workers;
+COMMENT ON VIEW tidemark_state.watched_partition IS 'partitions, and what the workers that read them say';
+
 -- What the partitions of a stream come to.
 CREATE VIEW tidemark_state.stream_progress AS
-SELECT s.stream, s.rows, s.dead_letters, s.skipped, s.total, s.done, s.lag,
+SELECT s.stream, s.rows, s.dead_letters, s.skipped, s.future_rows, s.total, s.done, s.lag,
        CASE WHEN s.lag = 0 THEN '0 s'::interval
             ELSE greatest(pg_catalog.statement_timestamp() - s.oldest, '0 s') END AS delay,
-       CASE WHEN s.silent IS NULL THEN s.lowest END AS watermark,
-       CASE WHEN pg_catalog.cardinality(s.silent) = 1 THEN pg_catalog.format('partition %s has no rows yet', s.silent[1])
-            WHEN pg_catalog.cardinality(s.silent) <= 3 THEN
-                pg_catalog.format('partitions %s have no rows yet', pg_catalog.array_to_string(s.silent, ', '))
-            WHEN pg_catalog.cardinality(s.silent) > 3 THEN
-                pg_catalog.format('%s of %s partitions have no rows yet', pg_catalog.cardinality(s.silent), s.n)
+       s.watermark,
+       CASE WHEN pg_catalog.cardinality(s.idle) = s.n THEN
+                CASE WHEN s.n = 1 THEN 'partition ' || s.idle[1] || ' is idle' ELSE 'all partitions are idle' END
+            WHEN s.silent IS NOT NULL THEN
+                pg_catalog.format('%s %s no rows yet', tidemark_state.name_partitions(s.silent, s.n),
+                                  CASE pg_catalog.cardinality(s.silent) WHEN 1 THEN 'has' ELSE 'have' END)
             WHEN s.next_lowest - s.lowest >= '1 s' THEN
                 pg_catalog.format('partition %s is %s behind the others', s.holder,
                                   tidemark_state.in_words(s.next_lowest - s.lowest))
+            WHEN s.watermark - s.lowest >= '1 s' THEN
+                pg_catalog.format('partition %s is %s behind the watermark', s.holder,
+                                  tidemark_state.in_words(s.watermark - s.lowest))
+            WHEN pg_catalog.cardinality(s.idle) = 1 THEN
+                pg_catalog.format('partition %s is idle since %s', s.idle[1], s.idle_since)
+            WHEN s.idle IS NOT NULL THEN tidemark_state.name_partitions(s.idle, s.n) || ' are idle'
        END AS watermark_reason,
        s.last_message_at
 FROM (SELECT p.stream,
@@ -102,16 +152,20 @@ FROM (SELECT p.stream,
              pg_catalog.sum(p.rows)::bigint AS rows,
              pg_catalog.sum(p.dead_letters)::bigint AS dead_letters,
              pg_catalog.sum(p.skipped)::bigint AS skipped,
+             pg_catalog.sum(p.future_rows)::bigint AS future_rows,
              pg_catalog.sum(p.end_offset - least(p.first_offset, p.end_offset)) AS total,
              pg_catalog.sum(least(p.next_offset, p.end_offset) - least(p.first_offset, p.end_offset)) AS done,
              pg_catalog.sum(p.end_offset - least(p.next_offset, p.end_offset))::bigint AS lag,
              pg_catalog.min(p.last_timestamp) FILTER (WHERE p.end_offset > p.next_offset) AS oldest,
-             pg_catalog.min(p.watermark) AS lowest,
-             (pg_catalog.array_agg(p.partition ORDER BY p.watermark, p.partition))[1] AS holder,
-             (pg_catalog.array_agg(p.watermark ORDER BY p.watermark, p.partition))[2] AS next_lowest,
-             pg_catalog.array_agg(p.partition ORDER BY p.partition) FILTER (WHERE p.watermark IS NULL) AS silent,
+             pg_catalog.max(p.stream_watermark) AS watermark,
+             pg_catalog.min(p.watermark) FILTER (WHERE NOT p.idle) AS lowest,
+             (pg_catalog.array_agg(p.partition ORDER BY p.watermark, p.partition) FILTER (WHERE NOT p.idle))[1] AS holder,
+             (pg_catalog.array_agg(p.watermark ORDER BY p.watermark, p.partition) FILTER (WHERE NOT p.idle))[2] AS next_lowest,
+             pg_catalog.array_agg(p.partition ORDER BY p.partition) FILTER (WHERE p.watermark IS NULL AND NOT p.idle) AS silent,
+             pg_catalog.array_agg(p.partition ORDER BY p.partition) FILTER (WHERE p.idle) AS idle,
+             pg_catalog.min(p.idle_since) FILTER (WHERE p.idle) AS idle_since,
              pg_catalog.max(p.last_message_at) AS last_message_at
-      FROM tidemark_state.partition p
+      FROM tidemark_state.watched_partition p
       GROUP BY p.stream) s;
 COMMENT ON VIEW tidemark_state.stream_progress IS 'positions, watermarks and counters of the partitions of a stream together';
 
@@ -144,6 +198,7 @@ WHERE i.state = 'running'
       AND NOT tidemark_state.is_manual(i.stream)
       AND NOT pg_catalog.pg_is_in_recovery()
       AND (d.disabled OR w.sqlstate IS NOT NULL OR w.state = 'backoff'
+           OR (w.state IS DISTINCT FROM 'running' AND m.sqlstate IS NOT NULL)
            OR (w.state IS DISTINCT FROM 'running'
                AND greatest(coalesce(w.state_since, i.since), pg_catalog.pg_postmaster_start_time())
                    < pg_catalog.statement_timestamp() - interval '10 s'))
@@ -159,6 +214,10 @@ SELECT i.stream, i.into_table,
             ELSE (SELECT e.reason FROM tidemark_state.failure e WHERE e.relation = i.stream) END AS reason,
        CASE WHEN r.restored THEN
                 pg_catalog.format('Use SELECT tidemark.resume(%L) to continue at the restored offsets.', i.stream::text)
+                || CASE WHEN i.state <> 'running' THEN
+                       pg_catalog.format(' Before, it was %s%s.', i.state,
+                                         (SELECT ': ' || e.reason FROM tidemark_state.failure e WHERE e.relation = i.stream))
+                   ELSE '' END
             WHEN t.stream IS NOT NULL THEN t.hint
             ELSE (SELECT e.hint FROM tidemark_state.failure e WHERE e.relation = i.stream) END AS hint,
        CASE WHEN r.restored THEN NULL WHEN t.stream IS NOT NULL THEN t.sqlstate ELSE i.sqlstate END AS sqlstate,
@@ -171,10 +230,10 @@ SELECT i.stream, i.into_table,
        coalesce(p.watermark_reason, CASE WHEN p.stream IS NULL THEN 'no partition is known yet' END) AS watermark_reason,
        w.rows_per_second,
        greatest(w.last_commit, p.last_message_at) AS last_commit,
-       i.absent_fields, i.topic, i.start_at
+       i.absent_fields, i.topic, i.start_at,
+       coalesce(p.future_rows, 0) AS future_rows
 FROM tidemark_state.ingest i
-     CROSS JOIN LATERAL (SELECT i.state = 'running' AND
-                                NOT tidemark_state.is_ours(i.system_identifier, i.database) AS restored) r
+     CROSS JOIN LATERAL (SELECT NOT tidemark_state.is_ours(i.system_identifier, i.database) AS restored) r
      LEFT JOIN trouble t ON t.stream = i.stream
      LEFT JOIN tidemark_state.stream_progress p ON p.stream = i.stream
      LEFT JOIN LATERAL (SELECT pg_catalog.sum(s.rows_per_second) AS rows_per_second,
@@ -196,27 +255,23 @@ COMMENT ON COLUMN tidemark.ingests.dead_letters IS 'messages set aside as dead l
 COMMENT ON COLUMN tidemark.ingests.skipped IS 'offsets left out by reset_ingest(), a counter';
 COMMENT ON COLUMN tidemark.ingests.lag IS 'offsets between committed and end offset, over all partitions; NULL = end offsets not known yet';
 COMMENT ON COLUMN tidemark.ingests.delay IS 'age of the last committed message, by its Kafka timestamp, in the partition furthest behind; 0 when caught up; NULL = nothing committed yet';
-COMMENT ON COLUMN tidemark.ingests.watermark IS 'event time before which every row has been seen: the minimum over the partitions; NULL until each has one';
-COMMENT ON COLUMN tidemark.ingests.watermark_reason IS 'what holds the watermark back; NULL = no partition in particular';
+COMMENT ON COLUMN tidemark.ingests.watermark IS 'event time before which every row has been seen: the minimum over the partitions that are not idle, never going back; NULL = none yet';
+COMMENT ON COLUMN tidemark.ingests.watermark_reason IS 'what the watermark waits for, or which partitions it does not wait for; NULL = nothing in particular';
 COMMENT ON COLUMN tidemark.ingests.rows_per_second IS 'rows per second, moving average over all workers; NULL = no worker';
 COMMENT ON COLUMN tidemark.ingests.last_commit IS 'time of the last commit of a batch';
 COMMENT ON COLUMN tidemark.ingests.absent_fields IS 'columns whose member no message has had so far';
 COMMENT ON COLUMN tidemark.ingests.topic IS 'Kafka topic that the offsets belong to';
 COMMENT ON COLUMN tidemark.ingests.start_at IS 'where the ingest was told to start; NULL = earliest';
+COMMENT ON COLUMN tidemark.ingests.future_rows IS 'rows beyond watermark_max_future, which moved no watermark, a counter';
 
 CREATE VIEW tidemark.partitions WITH (security_barrier) AS
-WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status() WHERE role = 'ingest')
 SELECT p.stream, p.partition, p.next_offset, p.end_offset,
        p.end_offset - least(p.next_offset, p.end_offset) AS lag,
        p.watermark, p.max_event_time,
-       p.end_offset <= p.next_offset
-           AND (p.last_message_at < pg_catalog.statement_timestamp() - interval '1 min') IS NOT FALSE AS idle,
-       p.last_message_at,
-       CASE WHEN w.sqlstate IS NOT NULL THEN coalesce(w.message, 'its worker has failed') END AS error,
-       p.rows, p.dead_letters, p.skipped
-FROM tidemark_state.partition p
-     LEFT JOIN tidemark_state.ingest i ON i.stream = p.stream
-     LEFT JOIN slot w ON w.object = p.stream::oid AND w.index = p.partition % i.workers
+       p.idle, p.last_message_at,
+       CASE WHEN p.sqlstate IS NOT NULL THEN coalesce(p.message, 'its worker has failed') END AS error,
+       p.rows, p.dead_letters, p.skipped, p.future_rows
+FROM tidemark_state.watched_partition p
 WHERE tidemark_state.may_see(p.stream);
 
 COMMENT ON VIEW tidemark.partitions IS 'partitions of the streams that are consumed: position, watermark and counters; those that you may see';
@@ -227,12 +282,13 @@ COMMENT ON COLUMN tidemark.partitions.end_offset IS 'end of the log, as last see
 COMMENT ON COLUMN tidemark.partitions.lag IS 'offsets between next_offset and end_offset';
 COMMENT ON COLUMN tidemark.partitions.watermark IS 'largest event time seen, minus watermark_delay; NULL = no row yet';
 COMMENT ON COLUMN tidemark.partitions.max_event_time IS 'largest event time seen';
-COMMENT ON COLUMN tidemark.partitions.idle IS 'at the end of the log, and no message for more than a minute';
+COMMENT ON COLUMN tidemark.partitions.idle IS 'silent for watermark_idle_timeout and at the end of the log: the watermark of the stream does not wait for it';
 COMMENT ON COLUMN tidemark.partitions.last_message_at IS 'time when the last message was applied';
 COMMENT ON COLUMN tidemark.partitions.error IS 'why its worker does not get on; NULL = all is well';
 COMMENT ON COLUMN tidemark.partitions.rows IS 'messages decoded to rows, a counter';
 COMMENT ON COLUMN tidemark.partitions.dead_letters IS 'messages set aside as dead letters, a counter';
 COMMENT ON COLUMN tidemark.partitions.skipped IS 'offsets left out by reset_ingest(), a counter';
+COMMENT ON COLUMN tidemark.partitions.future_rows IS 'rows beyond watermark_max_future, which moved no watermark, a counter';
 
 CREATE VIEW tidemark.views WITH (security_barrier) AS
 WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status() WHERE role = 'backfill')
@@ -257,17 +313,18 @@ SELECT v.view, v.source,
             ELSE 0 END::double precision AS progress,
        CASE WHEN f.follows THEN p.lag ELSE o.lag END AS lag,
        CASE WHEN f.follows THEN p.delay WHEN o.lag = 0 THEN '0 s' END AS delay,
-       CASE WHEN f.follows THEN p.watermark END AS watermark,
+       CASE WHEN f.follows THEN coalesce(s.horizon, p.watermark) END AS watermark,
        CASE WHEN pg_catalog.pg_stat_get_live_tuples(v.state_table) > 0
                 THEN pg_catalog.pg_stat_get_live_tuples(v.state_table)
-            ELSE greatest(st.reltuples, 0)::bigint END AS groups,
+            ELSE tidemark_state.relation_rows(v.state_table) END AS groups,
        tidemark_state.relation_bytes(v.state_table) AS state_bytes,
        coalesce(s.rows, 0) AS rows,
-       0::bigint AS late,
-       pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time
+       coalesce(s.late, 0) AS late,
+       pg_catalog.make_interval(secs => coalesce(s.maintain_us, 0) / 1000000.0) AS maintain_time,
+       s.closed_until, s.pruned_until,
+       coalesce(s.closed, 0) AS closed
 FROM tidemark_state.view v
      LEFT JOIN pg_catalog.pg_class c ON c.oid = v.view
-     LEFT JOIN pg_catalog.pg_class st ON st.oid = v.state_table
      LEFT JOIN tidemark_state.view_stats s ON s.state_table = v.state_table
      LEFT JOIN tidemark_state.ingest i ON v.source IN (i.stream, i.into_table)
      LEFT JOIN tidemark_state.stream_progress p ON p.stream = i.stream
@@ -279,7 +336,7 @@ FROM tidemark_state.view v
                 v.state IN ('live', 'backfilling') AND NOT v.own_offsets AS follows) f
      CROSS JOIN LATERAL (
          SELECT pg_catalog.sum(x.target_offset - x.start_offset) AS total,
-                pg_catalog.sum(least(x.next_offset, x.target_offset) - x.start_offset) AS done,
+                pg_catalog.sum(greatest(least(x.next_offset, x.target_offset) - x.start_offset, 0)) AS done,
                 pg_catalog.sum(y.end_offset - least(x.next_offset, y.end_offset))::bigint AS lag
          FROM tidemark_state.view_partition x
               LEFT JOIN tidemark_state.partition y ON y.stream = v.source AND y.partition = x.partition
@@ -301,12 +358,15 @@ COMMENT ON COLUMN tidemark.views.since IS 'time since when state and reason are 
 COMMENT ON COLUMN tidemark.views.progress IS 'share of its history that it has taken in, 0 to 1; 1 when live';
 COMMENT ON COLUMN tidemark.views.lag IS 'offsets between its position and the end of the log; NULL when paused or failed, or when its table is not ingested';
 COMMENT ON COLUMN tidemark.views.delay IS 'age of the last message taken in, by its Kafka timestamp; 0 when caught up; NULL during backfill, paused or failed';
-COMMENT ON COLUMN tidemark.views.watermark IS 'watermark of its stream; NULL during backfill, paused or failed';
-COMMENT ON COLUMN tidemark.views.groups IS 'number of groups it keeps, an estimate';
+COMMENT ON COLUMN tidemark.views.watermark IS 'watermark of its stream, of a view that closes windows the one they were last closed by; NULL during backfill, paused or failed';
+COMMENT ON COLUMN tidemark.views.groups IS 'number of groups it keeps, an estimate; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.state_bytes IS 'disk space of its groups with indexes, in bytes; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.rows IS 'rows taken in, a counter';
-COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, a counter';
+COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, once per window, a counter';
 COMMENT ON COLUMN tidemark.views.maintain_time IS 'time spent on maintaining it, a counter';
+COMMENT ON COLUMN tidemark.views.closed_until IS 'all windows that end up to then are closed';
+COMMENT ON COLUMN tidemark.views.pruned_until IS 'all windows that end up to then have left the view, by tidemark.retention';
+COMMENT ON COLUMN tidemark.views.closed IS 'groups of closed windows of a view with tidemark.emit = ''final'', a counter';
 
 CREATE VIEW tidemark.dead_letters WITH (security_barrier) AS
 SELECT s.stream, d.topic, d.partition, d.kafka_offset, d.kafka_timestamp, d.watermark, d.key, d.value,
@@ -335,6 +395,23 @@ COMMENT ON COLUMN tidemark.dead_letters.stage IS 'decode: not a row of the strea
 COMMENT ON COLUMN tidemark.dead_letters.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN tidemark.dead_letters.message IS 'what is wrong with it';
 COMMENT ON COLUMN tidemark.dead_letters.recorded_at IS 'time when it was set aside';
+
+CREATE VIEW tidemark.late_rows WITH (security_barrier) AS
+SELECT v.view, l.window_start, l.window_end, l.partition, l.kafka_offset, l.event_time, l.watermark, l."row", l.recorded_at
+FROM tidemark_state.view v
+     CROSS JOIN LATERAL tidemark_state.late_rows(v.state_table) l
+WHERE v.late_table IS NOT NULL;
+
+COMMENT ON VIEW tidemark.late_rows IS 'late rows that continuous views with tidemark.late = ''table'' left out and kept, of the views that you own or whose source you may SELECT; a row that is late for several windows appears once for each';
+COMMENT ON COLUMN tidemark.late_rows.view IS 'the continuous view';
+COMMENT ON COLUMN tidemark.late_rows.window_start IS 'start of the window that the row came too late for; NULL = a view over sessions';
+COMMENT ON COLUMN tidemark.late_rows.window_end IS 'end of that window; NULL = a view over sessions';
+COMMENT ON COLUMN tidemark.late_rows.partition IS 'Kafka partition of the message';
+COMMENT ON COLUMN tidemark.late_rows.kafka_offset IS 'Kafka offset of the message';
+COMMENT ON COLUMN tidemark.late_rows.event_time IS 'event time of the row';
+COMMENT ON COLUMN tidemark.late_rows.watermark IS 'watermark of its partition before it; NULL = none yet';
+COMMENT ON COLUMN tidemark.late_rows."row" IS 'the row, by the names of its source''s columns; a value of type json as a string';
+COMMENT ON COLUMN tidemark.late_rows.recorded_at IS 'time when it was set aside';
 
 CREATE VIEW tidemark.workers WITH (security_barrier) AS
 SELECT w.pid,
@@ -371,7 +448,7 @@ COMMENT ON COLUMN tidemark.workers.maintain_time IS 'time the last batch spent o
 COMMENT ON COLUMN tidemark.workers.commit_time IS 'time the last batch spent on saving offsets and commit';
 COMMENT ON COLUMN tidemark.workers.view IS 'continuous view that a backfill fills';
 COMMENT ON COLUMN tidemark.workers.index IS 'number among the workers of the stream, from 0: it reads partitions that give this number modulo their count';
-COMMENT ON COLUMN tidemark.workers.phase IS 'what it does now: poll, decode, store, maintain, commit';
+COMMENT ON COLUMN tidemark.workers.phase IS 'what it does now: poll, decode, store, maintain, commit; the scheduler: wait, look';
 COMMENT ON COLUMN tidemark.workers.rows_per_second IS 'rows per second, moving average';
 COMMENT ON COLUMN tidemark.workers.last_commit IS 'time of its last commit of a batch';
 COMMENT ON COLUMN tidemark.workers.started_at IS 'time when the process started';
@@ -382,5 +459,5 @@ COMMENT ON COLUMN tidemark.workers.since IS 'time since when state or reason are
 COMMENT ON COLUMN tidemark.workers.failures IS 'failures in a row since the last good batch';
 COMMENT ON COLUMN tidemark.workers.next_start IS 'time of the next attempt; NULL while it runs';
 
-GRANT SELECT ON tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.workers TO PUBLIC;
+GRANT SELECT ON tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
 GRANT DELETE ON tidemark.dead_letters TO PUBLIC;

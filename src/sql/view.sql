@@ -37,3 +37,7 @@ CREATE FUNCTION tidemark_state.batch_rows() RETURNS SETOF pg_catalog.record
 COMMENT ON FUNCTION tidemark_state.batch_rows() IS 'stands for the rows of the current batch in plans of the engine; cannot be called';
 REVOKE ALL ON FUNCTION tidemark_state.batch_rows() FROM PUBLIC;
 
+CREATE FUNCTION tidemark.admit_late(view pg_catalog.regclass) RETURNS pg_catalog.int8
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_admit_late';
+COMMENT ON FUNCTION tidemark.admit_late(pg_catalog.regclass) IS
+    'take the late rows that a continuous view with tidemark.late = ''table'' has kept into their windows; returns how many, a row once per window. Those whose windows have left the view stay. Errors: 42501, 42809 (not a continuous view), 55000 (failed, paused, not populated, or keeps no late rows), 0A000 (emit final without revisions)';

@@ -77,6 +77,12 @@ typedef struct StreamOptions
 extern bool tm_stream_is_stream(Oid relid);
 
 /*
+ * Is the transport of this stream manual?  Takes no lock, and does not mind what
+ * else is wrong with its definition.
+ */
+extern bool tm_stream_is_manual(Oid relid);
+
+/*
  * The options of a stream, palloc'd in the current context.  Throws 42809 when
  * relid is no stream.
  */
@@ -129,6 +135,17 @@ extern void tm_stream_resolve_start(const StreamOptions *options, KafkaConsumer 
 									const char *start_at, int n,
 									const StreamPartition *partitions, int64 *offsets);
 
+/*
+ * The same in two steps.  parse needs a transaction; resolve does not when the
+ * transport is Kafka.  The result is palloc'd.
+ */
+typedef struct StreamStart StreamStart;
+
+extern StreamStart *tm_stream_parse_start(const char *start_at);
+extern void tm_stream_resolve_parsed(const StreamOptions *options, KafkaConsumer *consumer,
+									 const StreamStart *spec, int n,
+									 const StreamPartition *partitions, int64 *offsets);
+
 /* 22023 if the text is no start_at at all (no broker is asked). */
 extern void tm_stream_check_start(const char *start_at);
 
@@ -180,7 +197,8 @@ extern StreamDecoder *tm_stream_decoder_open(const StreamOptions *options,
  * Decode one message into values[natts]/isnull[natts] of the stream's layout.
  * The watermark column is left to the caller (tm_stream_decoder_watermark_att).
  * *event_time: the row's event time, DT_NOBEGIN when it has none.
- * An event time that is NULL or infinite is a bad message.
+ * An event time that is infinite is a bad message, and one that is NULL, unless
+ * the stream keeps them.
  */
 extern FormatResult tm_stream_decode(StreamDecoder *decoder, const KafkaMessage *msg,
 									 TimestampTz ingest_time, bool guarded,
@@ -229,14 +247,22 @@ extern void tm_stream_headers_from_jsonb(Datum datum, KafkaMessage *msg);
 typedef struct StreamWatermark
 {
 	int64		delay;			/* us */
+	int64		max_future;		/* us; STREAM_NEVER = off */
 	TimestampTz max_event_time; /* DT_NOBEGIN = no row yet */
 } StreamWatermark;
 
 /* The watermark now: DT_NOBEGIN before the first row. */
 extern TimestampTz tm_stream_watermark_get(const StreamWatermark *wm);
 
-/* A row was decoded: take its event time in. */
-extern void tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_time);
+/* When a message arrived, as the watermark counts it; read_at: now. */
+extern TimestampTz tm_stream_watermark_arrival(const KafkaMessage *msg, TimestampTz read_at);
+
+/*
+ * A row was decoded: take its event time in (DT_NOBEGIN: it has none).  False
+ * when it lies beyond arrival + max_future: then nothing moved.
+ */
+extern bool tm_stream_watermark_advance(StreamWatermark *wm, TimestampTz event_time,
+										TimestampTz arrival);
 
 /* ---- kept log of a manual stream (stream_log.c) ---- */
 
@@ -256,13 +282,13 @@ extern List *tm_stream_log_partitions(Oid log_table);
 extern int	tm_stream_log_read(Oid log_table, int32 partition, int64 from, int64 to,
 							   int limit, MemoryContext cxt, KafkaMessage **messages);
 
-/* ---- bounded scans for verify() and backfill (stream_fdw.c) ---- */
+/* ---- bounded scans for verify() and backfill (stream_bounds.c) ---- */
 
 /*
- * While set, scans of this stream in this backend read exactly
- * [start, stop) of these partitions (no others) instead of what exists now,
- * without the gaps; the row's watermark column is computed from start on.  Bad
- * messages are passed over without a word.  One stream at a time.
+ * Exactly [start, stop) of these partitions (no others) instead of what exists
+ * now, without the gaps.  The watermark of a row is computed from
+ * max_event_time on; rows of quiet ranges are read and do not move it.  Bad
+ * messages are passed over without a word.
  */
 typedef struct StreamGap
 {
@@ -278,11 +304,40 @@ typedef struct StreamBounds
 	int32	   *partition;
 	int64	   *start;
 	int64	   *stop;
+	TimestampTz *max_event_time;	/* below start, DT_NOBEGIN = none; or
+									 * NULL: none of any */
 	int			ngaps;
 	StreamGap  *gaps;			/* left out; they do not overlap */
+	int			nquiet;
+	StreamGap  *quiet;
 	int64		missing;		/* out: messages that retention had removed */
 } StreamBounds;
 
+/*
+ * While set, scans of this stream in this backend read these.  One stream at a
+ * time.
+ */
 extern void tm_stream_set_bounds(StreamBounds *bounds); /* NULL = none */
+
+/* ---- reading outside of a plan (stream_scan.c) ---- */
+
+typedef struct StreamScan StreamScan;
+
+/*
+ * A scan lives in a child of the current context.  options and tupdesc must
+ * outlive it.  needed as in tm_stream_decoder_open().  userid: whose user
+ * mapping connects.  Nothing is asked of a broker before the start.
+ */
+extern StreamScan *tm_stream_scan_create(const StreamOptions *options, TupleDesc tupdesc,
+										 const Bitmapset *needed, Oid userid);
+
+/* Start, or start again; the bounds must outlive the scan. */
+extern void tm_stream_scan_start_bounds(StreamScan *scan, StreamBounds *bounds);
+
+/* The next rows, valid until the next call; NULL at the end. */
+extern const StreamRows *tm_stream_scan_next_chunk(StreamScan *scan);
+
+/* Free it and close its consumer. */
+extern void tm_stream_scan_destroy(StreamScan *scan);
 
 #endif							/* TM_STREAM_H */

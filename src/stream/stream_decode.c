@@ -53,6 +53,7 @@ struct StreamDecoder
 	int			natts;
 	int			event_time;		/* attribute number - 1, or -1 */
 	const char *event_time_name;
+	bool		null_event_time_keep;
 	AttrNumber	watermark;
 	Datum		topic;
 	int			nmeta;
@@ -157,6 +158,7 @@ tm_stream_decoder_open(const StreamOptions *options, TupleDesc tupdesc,
 
 	decoder->natts = tupdesc->natts;
 	decoder->event_time = -1;
+	decoder->null_event_time_keep = options->null_event_time_keep;
 	decoder->watermark = InvalidAttrNumber;
 	decoder->topic = CStringGetTextDatum(options->topic);
 	decoder->meta = palloc0(ncolumns * sizeof(MetaColumn));
@@ -365,7 +367,10 @@ decode_meta(StreamDecoder *decoder, const MetaColumn *meta,
 	return result;
 }
 
-/* Take the row's event time, which must be a moment. */
+/*
+ * Take the row's event time, which must be a moment; or NULL, where the stream
+ * keeps such rows.
+ */
 static FormatResult
 decode_event_time(const StreamDecoder *decoder, const KafkaMessage *msg,
 				  const Datum *values, const bool *isnull,
@@ -376,6 +381,8 @@ decode_event_time(const StreamDecoder *decoder, const KafkaMessage *msg,
 
 	if (attidx >= 0 && isnull[attidx])
 	{
+		if (decoder->null_event_time_keep)
+			return FORMAT_OK;
 		error->sqlstate = ERRCODE_NULL_VALUE_NOT_ALLOWED;
 		error->hint[0] = '\0';
 		snprintf(error->message, sizeof(error->message),

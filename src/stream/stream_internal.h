@@ -73,9 +73,22 @@ extern char *tm_stream_pushdown_describe(List *codes, List *exprs,
 										 bool on_partition, List *context);
 extern bool tm_stream_range_has_partition(const StreamRange *range, int32 partition);
 
-/* ---- reading (stream_scan.c) ---- */
+/* ---- bounds (stream_bounds.c) ---- */
 
-typedef struct StreamScan StreamScan;
+/* Bounds that are set for this stream, or NULL. */
+extern StreamBounds *tm_stream_find_bounds(Oid relid);
+
+/* How many offsets from .. to - 1 lie in no gap? */
+extern int64 tm_stream_count_wanted(const StreamBounds *exact, int32 partition,
+									int64 from, int64 to);
+
+/* The end of the gap that this offset lies in, or the offset itself. */
+extern int64 tm_stream_pass_gap(const StreamBounds *exact, int32 partition, int64 offset);
+
+/* Does its row leave the watermark where it is?  exact may be NULL. */
+extern bool tm_stream_is_quiet(const StreamBounds *exact, int32 partition, int64 offset);
+
+/* ---- reading (stream_scan.c) ---- */
 
 typedef struct StreamScanCounters
 {
@@ -83,14 +96,6 @@ typedef struct StreamScanCounters
 	int64		bytes;
 	int64		skipped;
 } StreamScanCounters;
-
-/*
- * A scan lives in a child of the current context.  options and tupdesc must
- * outlive it.  userid: whose user mapping connects.  Nothing is asked of a
- * broker before the start.
- */
-extern StreamScan *tm_stream_scan_create(const StreamOptions *options, TupleDesc tupdesc,
-										 const Bitmapset *needed, Oid userid);
 
 /*
  * Start, or start again, at the beginning of the range.  End offsets are those
@@ -104,14 +109,8 @@ extern void tm_stream_scan_start(StreamScan *scan, const StreamRange *range);
  */
 extern bool tm_stream_scan_next(StreamScan *scan, TupleTableSlot *slot);
 
-/* Free it and close its consumer. */
-extern void tm_stream_scan_destroy(StreamScan *scan);
-
 /* The WARNING about bad messages and the NOTICE about absent members. */
 extern void tm_stream_scan_report(StreamScan *scan);
 extern const StreamScanCounters *tm_stream_scan_counters(const StreamScan *scan);
-
-/* Bounds that are set for this stream, or NULL. */
-extern StreamBounds *tm_stream_find_bounds(Oid relid);
 
 #endif							/* TM_STREAM_INTERNAL_H */

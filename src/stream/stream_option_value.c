@@ -22,7 +22,7 @@
 #define MAX_BATCH_BYTES		(1024 * 1024 * 1024)
 #define MAX_BATCH_DELAY		USECS_PER_HOUR
 /* a century: keeps event time minus delay within int64 and timestamptz */
-#define MAX_WATERMARK_DELAY	(INT64CONST(36525) * USECS_PER_DAY)
+#define MAX_DURATION		(INT64CONST(36525) * USECS_PER_DAY)
 #define MAX_TOPIC_LENGTH	249
 
 typedef struct Choice
@@ -61,6 +61,18 @@ static const Choice time_units[] = {
 static const Choice error_actions[] = {
 	{"dead_letter", false},
 	{"fail", true},
+	{NULL}
+};
+
+static const Choice null_event_times[] = {
+	{"dead_letter", false},
+	{"keep", true},
+	{NULL}
+};
+
+static const Choice idle_behaviours[] = {
+	{"hold", false},
+	{"wall_clock", true},
 	{NULL}
 };
 
@@ -262,7 +274,15 @@ tm_stream_parse_table_option(StreamOptions *options, const char *name,
 	else if (strcmp(name, "event_time") == 0)
 		(void) parse_name(name, value);
 	else if (strcmp(name, "watermark_delay") == 0)
-		options->watermark_delay = tm_stream_parse_duration(name, value, MAX_WATERMARK_DELAY, false);
+		options->watermark_delay = tm_stream_parse_duration(name, value, MAX_DURATION, false);
+	else if (strcmp(name, "watermark_idle_timeout") == 0)
+		options->watermark_idle_timeout = tm_stream_parse_duration(name, value, MAX_DURATION, true);
+	else if (strcmp(name, "watermark_max_future") == 0)
+		options->watermark_max_future = tm_stream_parse_duration(name, value, MAX_DURATION, true);
+	else if (strcmp(name, "watermark_when_idle") == 0)
+		options->watermark_wall_clock = parse_choice(name, value, idle_behaviours);
+	else if (strcmp(name, "null_event_time") == 0)
+		options->null_event_time_keep = parse_choice(name, value, null_event_times);
 	else if (strcmp(name, "on_error") == 0)
 		options->on_error_fail = parse_choice(name, value, error_actions);
 	else if (strcmp(name, "max_error_ratio") == 0)

@@ -40,6 +40,22 @@ tm_stream_is_stream(Oid relid)
 	return server->fdwid == get_foreign_data_wrapper_oid(WRAPPER_NAME, true);
 }
 
+bool
+tm_stream_is_manual(Oid relid)
+{
+	ForeignServer *server = GetForeignServer(GetForeignServerIdByRelId(relid));
+	ListCell   *lc;
+
+	foreach(lc, server->options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+
+		if (strcmp(def->defname, "transport") == 0)
+			return strcmp(defGetString(def), "manual") == 0;
+	}
+	return false;
+}
+
 static void
 require_stream(Oid relid)
 {

@@ -22,7 +22,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
@@ -109,79 +108,6 @@ struct StreamScan
 	MemoryContext chunk_cxt;
 };
 
-/* ---- bounds ---- */
-
-static StreamBounds *bounds = NULL;
-static int	bounds_level;		/* transaction nest level at which they were
-								 * set */
-
-static void
-forget_bounds(XactEvent event, void *arg)
-{
-	bounds = NULL;
-}
-
-static void
-forget_bounds_sub(SubXactEvent event, SubTransactionId mine,
-				  SubTransactionId parent, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB &&
-		bounds_level >= GetCurrentTransactionNestLevel())
-		bounds = NULL;
-}
-
-void
-tm_stream_set_bounds(StreamBounds *new_bounds)
-{
-	static bool registered = false;
-
-	/* an error must not leave a pointer into freed memory */
-	if (!registered)
-	{
-		RegisterXactCallback(forget_bounds, NULL);
-		RegisterSubXactCallback(forget_bounds_sub, NULL);
-		registered = true;
-	}
-	bounds = new_bounds;
-	bounds_level = GetCurrentTransactionNestLevel();
-}
-
-StreamBounds *
-tm_stream_find_bounds(Oid relid)
-{
-	return bounds != NULL && bounds->relid == relid ? bounds : NULL;
-}
-
-/* How many offsets of [from, to) lie in no gap? */
-static int64
-count_wanted(const StreamBounds *exact, int32 partition, int64 from, int64 to)
-{
-	int64		count = to - from;
-
-	for (int i = 0; i < exact->ngaps; i++)
-	{
-		const StreamGap *gap = &exact->gaps[i];
-
-		if (gap->partition == partition)
-			count -= Max(Min(to, gap->to) - Max(from, gap->from), 0);
-	}
-	return count;
-}
-
-/* The end of the gap that this offset lies in, or the offset itself. */
-static int64
-pass_gap(const StreamBounds *exact, int32 partition, int64 offset)
-{
-	for (int i = 0; exact != NULL && i < exact->ngaps; i++)
-	{
-		const StreamGap *gap = &exact->gaps[i];
-
-		if (gap->partition == partition && offset >= gap->from && offset < gap->to)
-			return gap->to;
-	}
-	return offset;
-}
-
 /* ---- start ---- */
 
 StreamScan *
@@ -264,8 +190,10 @@ find_known(StreamScan *scan, int32 partition)
 	return NULL;
 }
 
+/* max_event_time: of the rows before. */
 static void
-add_partition(StreamScan *scan, int32 partition, int64 from, int64 to)
+add_partition(StreamScan *scan, int32 partition, int64 from, int64 to,
+			  TimestampTz max_event_time)
 {
 	ScanPartition *part;
 
@@ -277,7 +205,8 @@ add_partition(StreamScan *scan, int32 partition, int64 from, int64 to)
 	part->next = from;
 	part->stop = to;
 	part->wm.delay = scan->options->watermark_delay;
-	part->wm.max_event_time = DT_NOBEGIN;
+	part->wm.max_future = scan->options->watermark_max_future;
+	part->wm.max_event_time = max_event_time;
 }
 
 static void
@@ -294,11 +223,12 @@ choose_bounds(StreamScan *scan, StreamBounds *exact)
 		if (start >= stop)
 			continue;
 		if (earliest > start)
-			exact->missing += count_wanted(exact, exact->partition[i], start,
-										   Min(earliest, stop));
+			exact->missing += tm_stream_count_wanted(exact, exact->partition[i], start,
+													 Min(earliest, stop));
 		if (known != NULL)
 			add_partition(scan, known->partition, Max(start, earliest),
-						  Min(stop, known->end));
+						  Min(stop, known->end),
+						  exact->max_event_time ? exact->max_event_time[i] : DT_NOBEGIN);
 	}
 }
 
@@ -322,7 +252,7 @@ apply_since(StreamScan *scan, TimestampTz since)
 
 		/* compacts in place: never writes beyond what was read */
 		add_partition(scan, part.partition, Max(part.next, offsets[i]),
-					  part.stop);
+					  part.stop, DT_NOBEGIN);
 	}
 	pfree(partitions);
 	pfree(offsets);
@@ -342,7 +272,7 @@ choose_range(StreamScan *scan, const StreamRange *range)
 			continue;
 		known = find_known(scan, partition);
 		add_partition(scan, partition, Max(known->earliest, range->offset_from),
-					  Min(known->end, range->offset_to));
+					  Min(known->end, range->offset_to), DT_NOBEGIN);
 	}
 	if (scan->consumer != NULL && range->since != DT_NOBEGIN && scan->nparts > 0)
 		apply_since(scan, range->since);
@@ -385,10 +315,10 @@ reset_pass(StreamScan *scan)
 		tm_kafka_consumer_release(scan->consumer);
 }
 
-void
-tm_stream_scan_start(StreamScan *scan, const StreamRange *range)
+/* range is not looked at with bounds. */
+static void
+start_pass(StreamScan *scan, const StreamRange *range, StreamBounds *exact)
 {
-	StreamBounds *exact = tm_stream_find_bounds(scan->options->relid);
 	MemoryContext old = MemoryContextSwitchTo(scan->cxt);
 
 	reset_pass(scan);
@@ -411,6 +341,18 @@ tm_stream_scan_start(StreamScan *scan, const StreamRange *range)
 	if (scan->consumer != NULL && scan->nactive > 0)
 		assign_active(scan);
 	MemoryContextSwitchTo(old);
+}
+
+void
+tm_stream_scan_start(StreamScan *scan, const StreamRange *range)
+{
+	start_pass(scan, range, tm_stream_find_bounds(scan->options->relid));
+}
+
+void
+tm_stream_scan_start_bounds(StreamScan *scan, StreamBounds *bounds)
+{
+	start_pass(scan, NULL, bounds);
 }
 
 /* ---- chunks ---- */
@@ -476,8 +418,9 @@ decode_message(StreamScan *scan, ScanPartition *part, const KafkaMessage *msg,
 	}
 
 	watermark = tm_stream_watermark_get(&part->wm);
-	if (event_time != DT_NOBEGIN)
-		tm_stream_watermark_advance(&part->wm, event_time);
+	if (!tm_stream_is_quiet(scan->bounds, msg->partition, msg->offset))
+		(void) tm_stream_watermark_advance(&part->wm, event_time,
+										   tm_stream_watermark_arrival(msg, tm_clock_now()));
 	if (scan->watermark_att != InvalidAttrNumber)
 	{
 		values[scan->watermark_att - 1] = TimestampTzGetDatum(watermark);
@@ -517,7 +460,7 @@ decode_messages(StreamScan *scan, const KafkaMessage *messages, int n)
 			scan->discarded++;
 			continue;
 		}
-		part->next = pass_gap(scan->bounds, part->partition, msg->offset);
+		part->next = tm_stream_pass_gap(scan->bounds, part->partition, msg->offset);
 		if (part->next > msg->offset)
 		{
 			if (part->next >= part->stop)
@@ -692,6 +635,12 @@ read_chunk(StreamScan *scan)
 		return false;
 	scan->chunk_rows = Min(scan->chunk_rows * 4, MAX_CHUNK_ROWS);
 	return true;
+}
+
+const StreamRows *
+tm_stream_scan_next_chunk(StreamScan *scan)
+{
+	return read_chunk(scan) ? scan->rows : NULL;
 }
 
 bool

@@ -30,14 +30,14 @@ typedef enum StartKind
 	START_MAP,
 } StartKind;
 
-typedef struct StartSpec
+struct StreamStart
 {
 	StartKind	kind;
 	TimestampTz time;
 	int			nentries;
 	int32	   *partition;
 	int64	   *offset;
-} StartSpec;
+};
 
 static void
 report_invalid(const char *start_at)
@@ -94,7 +94,7 @@ scan_entry(const char *p, int64 *partition, int64 *offset)
  * other error codes.
  */
 static bool
-parse_map(const char *p, StartSpec *spec)
+parse_map(const char *p, StreamStart *spec)
 {
 	int			capacity = strlen(p) / 4 + 1;
 
@@ -124,7 +124,7 @@ parse_map(const char *p, StartSpec *spec)
 }
 
 static bool
-parse_time(const char *start_at, StartSpec *spec)
+parse_time(const char *start_at, StreamStart *spec)
 {
 	int			level;
 	bool		valid;
@@ -141,7 +141,7 @@ parse_time(const char *start_at, StartSpec *spec)
 }
 
 static void
-parse_start(const char *start_at, StartSpec *spec)
+parse_start(const char *start_at, StreamStart *spec)
 {
 	memset(spec, 0, sizeof(*spec));
 	if (start_at == NULL || strcmp(start_at, "earliest") == 0)
@@ -160,7 +160,7 @@ parse_start(const char *start_at, StartSpec *spec)
 void
 tm_stream_check_start(const char *start_at)
 {
-	StartSpec	spec;
+	StreamStart spec;
 
 	parse_start(start_at, &spec);
 }
@@ -225,7 +225,7 @@ resolve_time(const StreamOptions *options, KafkaConsumer *consumer,
 }
 
 static void
-resolve_map(const StartSpec *spec, int n, const StreamPartition *partitions,
+resolve_map(const StreamStart *spec, int n, const StreamPartition *partitions,
 			int64 *offsets)
 {
 	for (int i = 0; i < n; i++)
@@ -248,27 +248,44 @@ resolve_map(const StartSpec *spec, int n, const StreamPartition *partitions,
 	}
 }
 
+StreamStart *
+tm_stream_parse_start(const char *start_at)
+{
+	StreamStart *spec = palloc(sizeof(StreamStart));
+
+	parse_start(start_at, spec);
+	return spec;
+}
+
+void
+tm_stream_resolve_parsed(const StreamOptions *options, KafkaConsumer *consumer,
+						 const StreamStart *spec, int n,
+						 const StreamPartition *partitions, int64 *offsets)
+{
+	switch (spec->kind)
+	{
+		case START_EARLIEST:
+		case START_LATEST:
+			for (int i = 0; i < n; i++)
+				offsets[i] = spec->kind == START_LATEST ?
+					partitions[i].end : partitions[i].earliest;
+			break;
+		case START_TIME:
+			resolve_time(options, consumer, spec->time, n, partitions, offsets);
+			break;
+		case START_MAP:
+			resolve_map(spec, n, partitions, offsets);
+			break;
+	}
+}
+
 void
 tm_stream_resolve_start(const StreamOptions *options, KafkaConsumer *consumer,
 						const char *start_at, int n,
 						const StreamPartition *partitions, int64 *offsets)
 {
-	StartSpec	spec;
+	StreamStart spec;
 
 	parse_start(start_at, &spec);
-	switch (spec.kind)
-	{
-		case START_EARLIEST:
-		case START_LATEST:
-			for (int i = 0; i < n; i++)
-				offsets[i] = spec.kind == START_LATEST ?
-					partitions[i].end : partitions[i].earliest;
-			break;
-		case START_TIME:
-			resolve_time(options, consumer, spec.time, n, partitions, offsets);
-			break;
-		case START_MAP:
-			resolve_map(&spec, n, partitions, offsets);
-			break;
-	}
+	tm_stream_resolve_parsed(options, consumer, &spec, n, partitions, offsets);
 }

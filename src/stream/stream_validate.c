@@ -44,13 +44,8 @@ static const char *const kind_names[] = {
 static const char *const table_options[] = {
 	"batch_max_bytes", "batch_max_delay", "batch_max_rows", "client_id",
 	"event_time", "format", "group_id", "isolation_level", "max_error_ratio",
-	"on_error", "topic", "watermark_delay"
-};
-
-/* of a table too, but of a later version */
-static const char *const later_options[] = {
-	"null_event_time", "watermark_idle_timeout", "watermark_max_future",
-	"watermark_when_idle"
+	"null_event_time", "on_error", "topic", "watermark_delay",
+	"watermark_idle_timeout", "watermark_max_future", "watermark_when_idle"
 };
 
 static const char *const column_options[] = {"field", "metadata", "time_unit"};
@@ -79,8 +74,7 @@ is_option_of(ObjectKind kind, const char *name)
 		case OBJECT_KIND_WRAPPER:
 			return false;
 		case OBJECT_KIND_TABLE:
-			return is_listed(name, table_options, lengthof(table_options)) ||
-				is_listed(name, later_options, lengthof(later_options));
+			return is_listed(name, table_options, lengthof(table_options));
 		case OBJECT_KIND_COLUMN:
 			return is_listed(name, column_options, lengthof(column_options));
 		case OBJECT_KIND_SERVER:
@@ -285,10 +279,6 @@ validate_table(List *options)
 	{
 		DefElem    *def = lfirst_node(DefElem, lc);
 
-		if (is_listed(def->defname, later_options, lengthof(later_options)))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("option \"%s\" is not supported yet", def->defname)));
 		tm_stream_parse_table_option(&parsed, def->defname, defGetString(def));
 	}
 	if (parsed.topic == NULL)

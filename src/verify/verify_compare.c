@@ -11,6 +11,11 @@
  * tolerance where an aggregate's state is made of floats, whose sum depends on
  * the order of rows.
  *
+ * A difference is left out, and counted, when raw rows that are gone explain it:
+ * the group may have lost rows (tm_view_may_have_lost), and rows that the batch
+ * side lacks could do that.  They cannot make a group appear there (but HAVING
+ * can), nor raise a count.
+ *
  * Equal group keys may look different (1.0 and 1.00, case-insensitive
  * collations), and any one of them may be shown; a column computed from such
  * keys alone is therefore not compared.
@@ -32,6 +37,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -45,6 +51,7 @@
 typedef struct VerifyColumn
 {
 	bool		skip;			/* follows from group keys that are equal */
+	bool		is_count;		/* count(): never less with more rows */
 	double		tolerance;		/* relative; 0 = exact */
 	Oid			type;
 	int16		typlen;
@@ -65,6 +72,10 @@ typedef struct VerifyCompare
 	TupleDesc	row_desc;		/* the user's columns */
 	Tuplestorestate *kept;
 	TupleTableSlot *kept_slot;	/* the next kept row; empty at the end */
+	const ViewRemoval *removal; /* or NULL */
+	int			removal_key;	/* its key among the sort keys, -1 = none */
+	bool		having;
+	int64		left_out;
 	ReturnSetInfo *result;
 	MemoryContext row_cxt;
 } VerifyCompare;
@@ -178,6 +189,27 @@ row_to_jsonb(VerifyCompare *compare, TupleTableSlot *slot)
 							   CStringGetDatum(TextDatumGetCString(json)));
 }
 
+/* Could rows that the batch side no longer has make this difference? */
+static bool
+is_explained(VerifyCompare *compare, TupleTableSlot *kept, TupleTableSlot *batch)
+{
+	TupleTableSlot *slot = kept ? kept : batch;
+	int			key = compare->removal_key;
+
+	if (compare->removal == NULL || (kept == NULL && !compare->having))
+		return false;
+	for (int i = 0; kept != NULL && batch != NULL && i < compare->ncolumns; i++)
+	{
+		int			attr = compare->nkeys + i;
+
+		if (compare->columns[i].is_count &&
+			DatumGetInt64(kept->tts_values[attr]) < DatumGetInt64(batch->tts_values[attr]))
+			return false;
+	}
+	return tm_view_may_have_lost(compare->removal, key < 0 ? 0 : slot->tts_values[key],
+								 key < 0 || slot->tts_isnull[key]);
+}
+
 static void
 put_problem(VerifyCompare *compare, const char *problem,
 			TupleTableSlot *kept, TupleTableSlot *batch)
@@ -185,6 +217,11 @@ put_problem(VerifyCompare *compare, const char *problem,
 	Datum		values[3] = {0};
 	bool		nulls[3] = {false, kept == NULL, batch == NULL};
 
+	if (is_explained(compare, kept, batch))
+	{
+		compare->left_out++;
+		return;
+	}
 	values[0] = CStringGetTextDatum(problem);
 	if (kept != NULL)
 		values[1] = row_to_jsonb(compare, kept);
@@ -312,6 +349,8 @@ init_column(VerifyColumn *column, const ViewSpec *spec, int index, Expr *expr)
 	column->type = exprType((Node *) expr);
 	column->collation = exprCollation((Node *) expr);
 	column->skip = follows_from_keys(spec, expr);
+	column->is_count = IsA(expr, Aggref) &&
+		(((Aggref *) expr)->aggfnoid == F_COUNT_ || ((Aggref *) expr)->aggfnoid == F_COUNT_ANY);
 	column->tolerance = tm_view_column_tolerance(spec, index);
 	type = lookup_type_cache(column->type, TYPECACHE_EQ_OPR);
 	if (OidIsValid(type->eq_opr))
@@ -353,6 +392,8 @@ init_keys(VerifyCompare *compare, const ViewSpec *spec)
 
 		if (key->end_of >= 0)
 			continue;
+		if (compare->removal != NULL && compare->removal->key == i)
+			compare->removal_key = n;
 		sort = &compare->keys[n++];
 		sort->ssup_cxt = CurrentMemoryContext;
 		sort->ssup_collation = key->collation;
@@ -376,8 +417,8 @@ make_row_desc(TupleDesc tupdesc, int nkeys)
 }
 
 DestReceiver *
-tm_verify_compare_create(const ViewSpec *spec, Tuplestorestate *kept,
-						 TupleDesc tupdesc, ReturnSetInfo *result)
+tm_verify_compare_create(const ViewSpec *spec, const ViewRemoval *removal,
+						 Tuplestorestate *kept, TupleDesc tupdesc, ReturnSetInfo *result)
 {
 	VerifyCompare *compare = palloc0_object(VerifyCompare);
 
@@ -386,6 +427,9 @@ tm_verify_compare_create(const ViewSpec *spec, Tuplestorestate *kept,
 	compare->receiver.receiveSlot = receive_row;
 	compare->receiver.rShutdown = end_receiving;
 	compare->receiver.rDestroy = destroy_receiver;
+	compare->removal = removal;
+	compare->removal_key = -1;
+	compare->having = spec->query->havingQual != NULL;
 	init_keys(compare, spec);
 	init_columns(compare, spec);
 	compare->row_desc = make_row_desc(tupdesc, compare->nkeys);
@@ -396,4 +440,10 @@ tm_verify_compare_create(const ViewSpec *spec, Tuplestorestate *kept,
 											 "tidemark verify row",
 											 ALLOCSET_DEFAULT_SIZES);
 	return &compare->receiver;
+}
+
+int64
+tm_verify_compare_left_out(const DestReceiver *receiver)
+{
+	return ((const VerifyCompare *) receiver)->left_out;
 }

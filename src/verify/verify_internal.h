@@ -33,11 +33,14 @@ extern TupleDesc tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
 
 /*
  * The receiver for the batch side: puts a row for each problem into the result.
- * kept: the rows of the kept side; tupdesc: the rows of both.
+ * kept: the rows of the kept side; tupdesc: the rows of both.  removal: or NULL;
+ * what of a difference it explains is only counted.
  */
 extern DestReceiver *tm_verify_compare_create(const ViewSpec *spec,
+											  const ViewRemoval *removal,
 											  Tuplestorestate *kept,
 											  TupleDesc tupdesc,
 											  ReturnSetInfo *result);
+extern int64 tm_verify_compare_left_out(const DestReceiver *receiver);
 
 #endif							/* TM_VERIFY_INTERNAL_H */

@@ -17,19 +17,21 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/value.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/tcopprot.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
+#include "utils/rel.h"
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "maintain/maintain.h"
 #include "stream/stream.h"
 #include "verify/verify_internal.h"
 
@@ -112,15 +114,14 @@ add_since(Query *query, const ViewSpec *spec, int key, TimestampTz since)
 	set_opfuncid((OpExpr *) query->jointree->quals);
 }
 
+/* chunks: where the query's source is tidemark_state.batch_rows() */
 static TupleDesc
 run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
-		 DestReceiver *dest)
+		 const MaintainChunks *chunks, DestReceiver *dest)
 {
 	Query	   *query = wrap_query(inner);
 	List	   *rewritten;
 	PlannedStmt *stmt;
-	QueryDesc  *desc;
-	TupleDesc	tupdesc;
 
 	add_order(query, spec->no_keys ? 0 : spec->nstored_keys);
 	if (since != NULL)
@@ -131,15 +132,7 @@ run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
 		elog(ERROR, "unexpected rewrite result");
 	stmt = pg_plan_query(linitial_node(Query, rewritten), "tidemark verify",
 						 CURSOR_OPT_PARALLEL_OK, NULL);
-	desc = tm_create_query_desc(stmt, "tidemark verify", GetActiveSnapshot(),
-								dest);
-	ExecutorStart(desc, 0);
-	tm_executor_run(desc, ForwardScanDirection, 0);
-	tupdesc = CreateTupleDescCopy(desc->tupDesc);
-	ExecutorFinish(desc);
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
-	return tupdesc;
+	return tm_maintain_run_plan(stmt, chunks, dest);
 }
 
 TupleDesc
@@ -147,10 +140,18 @@ tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
 				   const TimestampTz *since, DestReceiver *dest)
 {
 	return run_side(spec, tm_view_kept_query(spec, view->state_table), since,
-					dest);
+					NULL, dest);
 }
 
 /* ---- what of the stream ---- */
+
+static StreamGap
+make_gap(const MetaRange *range)
+{
+	StreamGap	gap = {.partition = range->partition,.from = range->from,.to = range->to};
+
+	return gap;
+}
 
 /*
  * Gaps in what the view has applied.  Where offsets began anew (the topic was
@@ -168,14 +169,10 @@ get_gaps(const MetaView *view, StreamBounds *bounds)
 	for (int i = 0; i < nskipped; i++)
 	{
 		const MetaRange *range = &skipped[i];
-		StreamGap  *gap;
 
 		if (range->to >= range->from)
 		{
-			gap = &bounds->gaps[bounds->ngaps++];
-			gap->partition = range->partition;
-			gap->from = range->from;
-			gap->to = range->to;
+			bounds->gaps[bounds->ngaps++] = make_gap(range);
 			continue;
 		}
 		anew = true;
@@ -187,6 +184,18 @@ get_gaps(const MetaView *view, StreamBounds *bounds)
 		ereport(NOTICE,
 				(errmsg("messages of stream \"%s\" from before its offsets began anew could not be compared",
 						get_rel_name(view->source))));
+}
+
+/* What the view may have read by itself: its ingest knew no watermark there. */
+static void
+get_quiet(const MetaView *view, StreamBounds *bounds)
+{
+	int			n;
+	MetaRange  *unread = tm_meta_stream_list_unread(view->source, &n);
+
+	bounds->quiet = palloc_array(StreamGap, Max(n, 1));
+	for (int i = 0; i < n; i++)
+		bounds->quiet[bounds->nquiet++] = make_gap(&unread[i]);
 }
 
 static StreamBounds *
@@ -202,14 +211,74 @@ get_bounds(const MetaView *view)
 	bounds->partition = palloc_array(int32, Max(n, 1));
 	bounds->start = palloc_array(int64, Max(n, 1));
 	bounds->stop = palloc_array(int64, Max(n, 1));
+	bounds->max_event_time = palloc_array(TimestampTz, Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		bounds->partition[i] = applied[i].partition;
 		bounds->start[i] = applied[i].from;
 		bounds->stop[i] = applied[i].to;
+		bounds->max_event_time[i] = applied[i].max_event_time;
 	}
 	get_gaps(view, bounds);
+	get_quiet(view, bounds);
 	return bounds;
+}
+
+/* ---- rows that count ---- */
+
+/* A stream as chunks of rows, each with its watermark. */
+typedef struct LogReader
+{
+	StreamScan *scan;
+	StreamBounds *bounds;
+} LogReader;
+
+static const StreamRows *
+next_chunk(void *arg)
+{
+	return tm_stream_scan_next_chunk(((LogReader *) arg)->scan);
+}
+
+static void
+rewind_log(void *arg)
+{
+	LogReader  *reader = arg;
+
+	tm_stream_scan_start_bounds(reader->scan, reader->bounds);
+}
+
+/*
+ * A scan of the stream inside the plan could not say which watermark a row was
+ * judged by, so here the log is read beside the plan.
+ */
+static TupleDesc
+run_counted_stream(const MetaView *view, const ViewSpec *spec, Oid verdicts,
+				   const TimestampTz *since, StreamBounds *bounds, DestReceiver *dest)
+{
+	LogReader	reader = {.bounds = bounds};
+	MaintainChunks chunks = {.next = next_chunk,.rewind = rewind_log,.arg = &reader};
+	Relation	rel = table_open(view->source, AccessShareLock);
+	TupleDesc	tupdesc;
+
+	tm_view_check_permissions(spec);
+	reader.scan = tm_stream_scan_create(tm_stream_get_options(view->source), RelationGetDescr(rel),
+										bms_add_member(bms_copy(spec->needed), 0), GetUserId());
+	rewind_log(&reader);
+	tupdesc = run_side(spec, tm_view_counted_query(spec, verdicts), since, &chunks, dest);
+	tm_stream_scan_destroy(reader.scan);
+	table_close(rel, NoLock);
+	return tupdesc;
+}
+
+static TupleDesc
+run_counted(const MetaView *view, const ViewSpec *spec, const TimestampTz *since,
+			StreamBounds *bounds, DestReceiver *dest)
+{
+	Oid			verdicts = tm_meta_verdict_exists(view->state_table) ? view->state_table : InvalidOid;
+
+	if (spec->source_is_stream)
+		return run_counted_stream(view, spec, verdicts, since, bounds, dest);
+	return run_side(spec, tm_view_counted_query(spec, verdicts), since, NULL, dest);
 }
 
 TupleDesc
@@ -226,11 +295,15 @@ tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
 	if (spec->source_is_stream)
 		bounds = get_bounds(view);
 
-	/* after an error the stream room forgets the bounds by itself */
-	tm_stream_set_bounds(bounds);
-	tupdesc = run_side(spec, tm_view_batch_query(spec), since, dest);
-	tm_stream_set_bounds(NULL);
-
+	if (VIEW_CLOSES(&spec->options))
+		tupdesc = run_counted(view, spec, since, bounds, dest);
+	else
+	{
+		/* after an error the stream room forgets the bounds by itself */
+		tm_stream_set_bounds(bounds);
+		tupdesc = run_side(spec, tm_view_batch_query(spec), since, NULL, dest);
+		tm_stream_set_bounds(NULL);
+	}
 	if (bounds != NULL && bounds->missing > 0)
 		ereport(NOTICE,
 				(errmsg_plural("%lld message of stream \"%s\" is no longer in the log and could not be compared",

@@ -80,10 +80,12 @@ compare_sides(const MetaView *view, const TimestampTz *since,
 			  ReturnSetInfo *result)
 {
 	ViewSpec   *spec = tm_view_load_spec(view);
+	ViewRemoval *removal = tm_view_find_removal(view, spec);
 	Tuplestorestate *kept = tuplestore_begin_heap(false, false, work_mem);
 	DestReceiver *store = CreateDestReceiver(DestTuplestore);
 	DestReceiver *receiver;
 	TupleDesc	tupdesc;
+	int64		left_out;
 
 	if (since != NULL && tm_view_find_window_start(spec) < 0)
 		ereport(ERROR,
@@ -95,10 +97,17 @@ compare_sides(const MetaView *view, const TimestampTz *since,
 									NULL, NULL);
 	tupdesc = tm_verify_run_kept(view, spec, since, store);
 	store->rDestroy(store);
-	receiver = tm_verify_compare_create(spec, kept, tupdesc, result);
+	receiver = tm_verify_compare_create(spec, removal, kept, tupdesc, result);
 	tm_verify_run_batch(view, spec, since, receiver);
+	left_out = tm_verify_compare_left_out(receiver);
 	receiver->rDestroy(receiver);
 	tuplestore_end(kept);
+	if (left_out > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld group of continuous view \"%s\" has lost raw rows and was left out",
+							   "%lld groups of continuous view \"%s\" have lost raw rows and were left out",
+							   left_out, (long long) left_out, get_rel_name(view->view)),
+				 errdetail("%s", removal->description)));
 }
 
 /* verify(view, since) */

@@ -7,9 +7,11 @@
  *	q_<n>	a view: the user's query, unchanged, over the real source;
  *	s_<n>	the state table: one row per group, key columns g1.. and one column
  *			per distinct aggregate state a1..; unique over the keys;
- *	v		the plain view users see: finalises the states of s_<n>.
+ *	f_<n>	with tidemark.emit = 'final': the finished rows of closed windows;
+ *	v		the plain view users see: finalises the states of s_<n>, or reads
+ *			f_<n>.
  *
- * q_<n> and s_<n> live in schema tidemark_state.  Everything else is derived
+ * All but v live in schema tidemark_state.  Everything else is derived
  * from the query of q_<n> whenever it is needed, as a ViewSpec: so nothing
  * derived can be out of date after ALTER, RENAME, dump or restore.
  */
@@ -72,6 +74,12 @@ typedef struct ViewWindow
 	int64		gap;			/* session: us */
 } ViewWindow;
 
+/*
+ * By which of its times a window is told from the others that a row is in:
+ * window_end with cumulate(), whose windows share their starts.
+ */
+#define VIEW_WINDOW_LEAD_IS_END(window) ((window)->kind == VIEW_WINDOW_CUMULATE)
+
 /* Is the view maintained by panes? */
 #define VIEW_IS_PANED(spec) ((spec)->window.kind == VIEW_WINDOW_HOP || \
 							 (spec)->window.kind == VIEW_WINDOW_CUMULATE)
@@ -110,7 +118,8 @@ typedef struct ViewState
 typedef struct ViewSpec
 {
 	Query	   *query;			/* the user's query, group expressions
-								 * flattened */
+								 * flattened; session: WITH made a subquery,
+								 * both bounds grouped by */
 	Index		source_rti;		/* in the range table of source_level */
 	Oid			source;
 	bool		source_is_stream;
@@ -121,12 +130,15 @@ typedef struct ViewSpec
 	AttrNumber	partition_att;	/* of a table: fed by metadata */
 	AttrNumber	offset_att;
 	AttrNumber	watermark_att;
-	ViewKey    *keys;			/* stored in this order: window_start first */
+	ViewKey    *keys;			/* stored in this order: window_start first;
+								 * session: session_start, session_end last */
 	int			nkeys;
 	ViewState  *states;
 	int			nstates;
 	int			nstored_keys;	/* at least 1: a view without keys has a
 								 * constant one */
+	int			nunique_keys;	/* the first of them that tell groups apart:
+								 * all, but for session_end */
 	bool		no_keys;
 	Bitmapset  *needed;			/* source attributes, as Bitmapset of Vars */
 	List	   *other_tables;	/* OIDs of the ordinary tables it joins */
@@ -192,7 +204,7 @@ typedef enum ViewRows
 {
 	VIEW_ROWS_ALL,
 	VIEW_ROWS_ON_TIME,			/* in no window that they are late for */
-	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_start; never
+	VIEW_ROWS_ADMITTED,			/* in the one window of tm_window_lead; never
 								 * by pane */
 } ViewRows;
 
@@ -208,7 +220,8 @@ extern Query *tm_view_late_query(const ViewSpec *spec);
 /*
  * Columns that tidemark_state.batch_rows() has behind those of the source.
  * tm_horizon: the row's watermark, or the view's horizon if that is later;
- * tm_window_start: of the window that an admitted row goes to.
+ * tm_window_lead: of the window that an admitted row goes to, the time that
+ * VIEW_WINDOW_LEAD_IS_END() names.
  */
 typedef enum BatchColumn
 {
@@ -216,7 +229,7 @@ typedef enum BatchColumn
 	BATCH_PARTITION,			/* tm_partition int4 */
 	BATCH_OFFSET,				/* tm_offset int8 */
 	BATCH_HORIZON,				/* tm_horizon timestamptz */
-	BATCH_WINDOW_START,			/* tm_window_start timestamptz */
+	BATCH_WINDOW_LEAD,			/* tm_window_lead timestamptz */
 	BATCH_NCOLUMNS
 } BatchColumn;
 
@@ -229,6 +242,13 @@ extern Query *tm_view_visible_query(const ViewSpec *spec, Oid state_table);
  * columns.
  */
 extern Query *tm_view_batch_query(const ViewSpec *spec);
+
+/*
+ * The batch side for a view whose windows close: over the rows that count.
+ * Over a stream its source is tidemark_state.batch_rows().  verdicts: state
+ * table of the view, InvalidOid when no verdicts are stored for it.
+ */
+extern Query *tm_view_counted_query(const ViewSpec *spec, Oid verdicts);
 extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
 
 /*
@@ -237,12 +257,58 @@ extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
  */
 extern double tm_view_column_tolerance(const ViewSpec *spec, int column);
 
-/* Column definitions of the state table, and its key columns, as SQL. */
+/*
+ * Column definitions of the state table, and those that it is unique over, as
+ * SQL.
+ */
 extern char *tm_view_state_columns(const ViewSpec *spec);
 extern char *tm_view_state_keys(const ViewSpec *spec);
 
 /* What the states are today: one text per state, compared before each use. */
 extern List *tm_view_state_stamps(const ViewSpec *spec);
+
+/* ---- view_final.c: f_<n>, the table of closed windows ---- */
+
+/*
+ * Its columns: the user's output, closed_at, revision with 'final, revisions',
+ * then as tm_key_<i> the stored keys that the user does not output.
+ */
+typedef struct ViewFinal
+{
+	int			noutput;
+	AttrNumber	closed_at;
+	AttrNumber	revision;		/* InvalidAttrNumber: none */
+	AttrNumber *keys;			/* per key of the spec; derived and not in the
+								 * output: InvalidAttrNumber */
+	int			window;			/* the key that orders windows and has an
+								 * index: window_end if it is in the output */
+} ViewFinal;
+
+extern ViewFinal *tm_view_final_layout(const ViewSpec *spec);
+
+/*
+ * The end of the window of a row of the state table, or of the table of closed
+ * windows: over range table entry 1.  Only for views with VIEW_CLOSES().
+ */
+extern Expr *tm_view_state_window_end(const ViewSpec *spec);
+extern Expr *tm_view_final_window_end(const ViewSpec *spec);
+
+/* Index of the stored key that orders the windows of the state table. */
+extern int	tm_view_lead_key(const ViewSpec *spec);
+
+/* At most how much later than the lead key a window ends, in us; -1: unknown. */
+extern int64 tm_view_lead_distance(const ViewSpec *spec);
+
+/*
+ * SQL over the groups with ctid = ANY ($1), in order of their windows, without
+ * those that HAVING leaves out.  Parsed and run under the settings of the view.
+ *	rows: the user's output columns;
+ *	emit: as finished rows, closed at $2, into the table of closed windows;
+ *	revise: the same, with the next revision of each group.
+ * Emitting returns the user's output columns when the view notifies.
+ */
+extern char *tm_view_rows_statement(const MetaView *view, const ViewSpec *spec);
+extern char *tm_view_emit_statement(const MetaView *view, const ViewSpec *spec, bool revise);
 
 /* ---- view_settings.c: as whom and under which settings a view is computed ---- */
 
@@ -297,5 +363,37 @@ extern void tm_view_drop(const MetaView *view);
 
 /* Refuse DML on sources and states: called at executor start. */
 extern void tm_view_check_writes(PlannedStmt *plan);
+
+/* ---- view_removal.c: raw rows that left the table of a view ---- */
+
+/*
+ * A table is about to be dropped or truncated: note for the views over it, or
+ * over a table that it is a partition of, which rows they alone have then.
+ * Called by the object access hook.
+ */
+extern void tm_view_before_removal(Oid relid, bool drop);
+
+/* Which groups of a view may have lost raw rows. */
+typedef struct ViewRemoval
+{
+	int			key;			/* of the spec, that tells; -1 = any group */
+	Oid			type;			/* of that key */
+	MetaRemoved *ranges;		/* of its values */
+	int			nranges;
+	char	   *description;	/* a sentence */
+} ViewRemoval;
+
+/* As the active snapshot sees it; NULL = no rows were removed. */
+extern ViewRemoval *tm_view_find_removal(const MetaView *view, const ViewSpec *spec);
+extern bool tm_view_may_have_lost(const ViewRemoval *removal, Datum key, bool isnull);
+
+/* A sentence on what was removed from a table; n > 0. */
+extern char *tm_view_describe_removed(Oid source, const MetaRemoved *ranges, int n);
+
+/*
+ * The one plan that may write a state at the next executor start, or NULL; not
+ * what its triggers do.
+ */
+extern void tm_view_allow_plan(const PlannedStmt *plan);
 
 #endif							/* TM_VIEW_H */

@@ -16,16 +16,28 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_trigger.h"
 #include "commands/defrem.h"
+#include "commands/tablecmds.h"
 #include "commands/tablespace.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/value.h"
+#include "parser/parse_utilcmd.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
 #include "view/view_internal.h"
+
+/* The relation f_<n> or s_<n>, by name. */
+static RangeVar *
+name_internal(Oid table)
+{
+	return makeRangeVar(pstrdup("tidemark_state"), get_rel_name(table), -1);
+}
 
 /* The continuous view that a RangeVar names, or NULL. */
 static MetaView *
@@ -51,19 +63,47 @@ require_owner(const MetaView *view)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(view->view));
 }
 
+/*
+ * A visible view that the catalog does not know.  Result: the name of its query
+ * view, to be dropped with it (tm_on_drop() then drops the state table), or
+ * NULL.
+ */
+static char *
+find_lost_query_view(List *name)
+{
+	Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
+
+	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW ?
+		tm_meta_view_find_lost(relid) : NULL;
+}
+
 /* DROP MATERIALIZED VIEW a, b: all continuous, or none. */
 static void
 alter_drop(DropStmt *stmt)
 {
 	int			continuous = 0;
 	int			others = 0;
+	List	   *query_views = NIL;
 	ListCell   *lc;
 
-	if (stmt->removeType != OBJECT_MATVIEW)
+	if (stmt->removeType != OBJECT_MATVIEW && stmt->removeType != OBJECT_VIEW)
 		return;
 	foreach(lc, stmt->objects)
 	{
-		if (find_view_by_name(lfirst(lc)) != NULL)
+		char	   *query_view = find_lost_query_view(lfirst(lc));
+
+		if (query_view != NULL)
+			query_views = lappend(query_views,
+								  list_make2(makeString(pstrdup("tidemark_state")),
+											 makeString(query_view)));
+	}
+	stmt->objects = list_concat(stmt->objects, query_views);
+	if (stmt->removeType == OBJECT_VIEW)
+		return;
+	foreach(lc, stmt->objects)
+	{
+		if (find_view_by_name(lfirst(lc)) != NULL || find_lost_query_view(lfirst(lc)) != NULL ||
+			list_member_ptr(query_views, lfirst(lc)))
 			continuous++;
 		else if (OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true)))
 			others++;
@@ -78,10 +118,16 @@ alter_drop(DropStmt *stmt)
 	stmt->removeType = OBJECT_VIEW;
 }
 
-/* The name an output column of the view has, in q_<n>. */
+/* The name an output column of the view has, in q_<n> and f_<n>. */
 static void
 rename_query_column(const MetaView *view, const char *from, const char *to)
 {
+	if (OidIsValid(view->final_table))
+		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s RENAME COLUMN %s TO %s",
+								 quote_identifier(get_rel_name(view->final_table)),
+								 quote_identifier(from), quote_identifier(to)));
+	if (get_attnum(view->query_view, from) == InvalidAttrNumber)
+		return;
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.%s RENAME COLUMN %s TO %s",
 							 quote_identifier(get_rel_name(view->query_view)),
 							 quote_identifier(from), quote_identifier(to)));
@@ -182,8 +228,9 @@ alter_table(AlterTableStmt *stmt)
 }
 
 /*
- * An index on a view is one on its state table; only group keys are stored as
- * readers see them.
+ * An index on a view is one on its table of closed windows, if it has one;
+ * otherwise on its state table, where only group keys are stored as readers see
+ * them.
  */
 static void
 map_index_columns(const MetaView *view, List *columns)
@@ -244,32 +291,31 @@ check_index_tablespace(IndexStmt *stmt)
 
 /*
  * Run a rewritten CREATE INDEX.  The user, who owns the table, need not have
- * CREATE on its schema, so it runs as the extension's owner; core itself
- * computes the index as the table's owner.  Not so CONCURRENTLY, whose
- * transactions would hand that identity on when they fail.
+ * CREATE on its schema; then core's function is called directly, without event
+ * triggers.  (Rejected: running it as the extension's owner.  The transactions
+ * of CONCURRENTLY would hand that identity on when they fail.)
  */
 static void
 execute_index(PlannedStmt *pstmt, const char *query_string,
 			  ProcessUtilityContext context, ParamListInfo params, QueryCompletion *qc)
 {
 	IndexStmt  *stmt = castNode(IndexStmt, pstmt->utilityStmt);
-	Oid			userid;
-	int			sec_context;
-	bool		may = object_aclcheck(NamespaceRelationId, tm_meta_state_schema(),
-									  GetUserId(), ACL_CREATE) == ACLCHECK_OK;
+	Oid			relid;
 
-	if (!may && stmt->concurrent)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to create an index on a continuous view concurrently"),
-				 errhint("Omit CONCURRENTLY, or let a superuser create the index.")));
 	check_index_tablespace(stmt);
-	GetUserIdAndSecContext(&userid, &sec_context);
-	if (!may)
-		SetUserIdAndSecContext(tm_meta_extension_owner(),
-							   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	ProcessUtility(pstmt, query_string, false, context, params, NULL, None_Receiver, qc);
-	SetUserIdAndSecContext(userid, sec_context);
+	if (object_aclcheck(NamespaceRelationId, tm_meta_state_schema(), GetUserId(),
+						ACL_CREATE) == ACLCHECK_OK)
+	{
+		ProcessUtility(pstmt, query_string, false, context, params, NULL, None_Receiver, qc);
+		return;
+	}
+	if (stmt->concurrent)
+		PreventInTransactionBlock(context == PROCESS_UTILITY_TOPLEVEL,
+								  "CREATE INDEX CONCURRENTLY");
+	relid = RangeVarGetRelidExtended(stmt->relation,
+									 stmt->concurrent ? ShareUpdateExclusiveLock : ShareLock,
+									 0, RangeVarCallbackOwnsRelation, NULL);
+	tm_define_index(relid, transformIndexStmt(relid, stmt, query_string));
 }
 
 /* CREATE INDEX on a continuous view: true, done. */
@@ -283,18 +329,86 @@ process_index(PlannedStmt *pstmt, const char *query_string,
 	if (view == NULL)
 		return false;
 	require_owner(view);
-	if (stmt->unique || stmt->whereClause != NULL)
+	if (!OidIsValid(view->final_table) && (stmt->unique || stmt->whereClause != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("unique and partial indexes are not supported for a continuous view"),
 				 errhint("Its group keys together are unique already.")));
 	pstmt = copyObject(pstmt);
 	stmt = castNode(IndexStmt, pstmt->utilityStmt);
-	map_index_columns(view, stmt->indexParams);
-	map_index_columns(view, stmt->indexIncludingParams);
-	stmt->relation = makeRangeVar(pstrdup("tidemark_state"), get_rel_name(view->state_table), -1);
+	if (OidIsValid(view->final_table))
+		stmt->relation = name_internal(view->final_table);
+	else
+	{
+		map_index_columns(view, stmt->indexParams);
+		map_index_columns(view, stmt->indexIncludingParams);
+		stmt->relation = name_internal(view->state_table);
+	}
 	execute_index(pstmt, query_string, context, params, qc);
 	return true;
+}
+
+/* ---- triggers ---- */
+
+/*
+ * Triggers on a view of closed windows are those of its table.  Rows are
+ * inserted there and, whatever retention takes away, never changed.
+ */
+static void
+alter_create_trigger(CreateTrigStmt *stmt)
+{
+	MetaView   *view = stmt->relation ? find_view(stmt->relation) : NULL;
+
+	if (view == NULL)
+		return;
+	require_owner(view);
+	if (!OidIsValid(view->final_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("triggers are not supported for continuous view \"%s\"",
+						get_rel_name(view->view)),
+				 errdetail("Its groups change with every batch."),
+				 errhint("Triggers fire for the closed windows of a view with tidemark.emit = 'final'; tidemark.notify tells of every change.")));
+	if (stmt->timing == TRIGGER_TYPE_INSTEAD || stmt->events != TRIGGER_TYPE_INSERT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("only BEFORE INSERT and AFTER INSERT triggers are supported for a continuous view"),
+				 errdetail("A row is inserted when its window closes, and never changed.")));
+	stmt->relation = name_internal(view->final_table);
+}
+
+/* (.., view, trigger) of DROP TRIGGER and COMMENT ON TRIGGER. */
+static List *
+map_trigger_name(List *name)
+{
+	List	   *view_name = list_copy_head(name, list_length(name) - 1);
+	MetaView   *view = view_name != NIL ? find_view_by_name(view_name) : NULL;
+
+	if (view == NULL || !OidIsValid(view->final_table))
+		return name;
+	require_owner(view);
+	return list_make3(makeString(pstrdup("tidemark_state")),
+					  makeString(get_rel_name(view->final_table)), llast(name));
+}
+
+static void
+alter_drop_trigger(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->objects)
+		lfirst(lc) = map_trigger_name(lfirst(lc));
+}
+
+static void
+alter_rename_trigger(RenameStmt *stmt)
+{
+	MetaView   *view = stmt->relation ? find_view(stmt->relation) : NULL;
+
+	if (view == NULL || !OidIsValid(view->final_table))
+		return;
+	require_owner(view);
+	stmt->relation = name_internal(view->final_table);
 }
 
 /* CREATE OR REPLACE VIEW must not take a continuous view away from its state. */
@@ -390,7 +504,9 @@ check_inheritance(Node *stmt)
 {
 	ListCell   *lc;
 
-	if (IsA(stmt, CreateStmt) && ((CreateStmt *) stmt)->partbound == NULL)
+	/* CREATE FOREIGN TABLE starts with the same struct */
+	if ((IsA(stmt, CreateStmt) || IsA(stmt, CreateForeignTableStmt)) &&
+		((CreateStmt *) stmt)->partbound == NULL)
 		foreach(lc, ((CreateStmt *) stmt)->inhRelations)
 			check_source_rel(lfirst(lc));
 	if (!IsA(stmt, AlterTableStmt))
@@ -423,8 +539,8 @@ check_copy(CopyStmt *stmt)
 }
 
 /*
- * DROP of a source without CASCADE: name the view, not the query view behind
- * it, which core would name.
+ * DROP of what a view reads without CASCADE: name the view, not the query view
+ * behind it, which core would name.
  */
 static void
 check_drop_source(DropStmt *stmt)
@@ -432,23 +548,63 @@ check_drop_source(DropStmt *stmt)
 	ListCell   *lc;
 
 	if (stmt->behavior == DROP_CASCADE ||
-		(stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_FOREIGN_TABLE))
+		(stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_FOREIGN_TABLE &&
+		 stmt->removeType != OBJECT_VIEW && stmt->removeType != OBJECT_MATVIEW))
 		return;
 	foreach(lc, stmt->objects)
 	{
 		Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true);
-		List	   *views;
+		MetaView   *view;
 
-		if (!OidIsValid(relid) || !tm_meta_view_is_source(relid))
+		if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
 			continue;
-		views = tm_meta_view_list(relid);
-		if (views != NIL)
+		view = tm_meta_view_find_reader(relid, 0);
+		if (view != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot drop \"%s\" because other objects depend on it", get_rel_name(relid)),
-					 errdetail("Continuous view \"%s\" reads it.",
-							   get_rel_name(((MetaView *) linitial(views))->view)),
+					 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
 					 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
+	}
+}
+
+/* The same for columns: what core refuses, with the name of the view. */
+static void
+check_alter_source(const AlterTableStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	ListCell   *lc;
+
+	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
+		return;
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+		bool		drop = cmd->subtype == AT_DropColumn && cmd->behavior == DROP_RESTRICT;
+		AttrNumber	attnum;
+		MetaView   *view;
+
+		if (!drop && cmd->subtype != AT_AlterColumnType)
+			continue;
+		attnum = get_attnum(relid, cmd->name);
+		if (attnum <= 0)
+			continue;
+		view = tm_meta_view_find_reader(relid, attnum);
+		if (view == NULL)
+			continue;
+		if (drop)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop column \"%s\" of \"%s\" because other objects depend on it",
+							cmd->name, get_rel_name(relid)),
+					 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
+					 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot alter type of column \"%s\" of \"%s\" because a continuous view reads it",
+						cmd->name, get_rel_name(relid)),
+				 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
+				 errhint("Add another column, or drop the view first.")));
 	}
 }
 
@@ -477,10 +633,19 @@ rewrite_statement(Node *stmt)
 	{
 		case T_DropStmt:
 			check_drop_source((DropStmt *) stmt);
-			alter_drop((DropStmt *) stmt);
+			if (((DropStmt *) stmt)->removeType == OBJECT_TRIGGER)
+				alter_drop_trigger((DropStmt *) stmt);
+			else
+				alter_drop((DropStmt *) stmt);
 			break;
 		case T_RenameStmt:
-			alter_rename((RenameStmt *) stmt);
+			if (((RenameStmt *) stmt)->renameType == OBJECT_TRIGGER)
+				alter_rename_trigger((RenameStmt *) stmt);
+			else
+				alter_rename((RenameStmt *) stmt);
+			break;
+		case T_CreateTrigStmt:
+			alter_create_trigger((CreateTrigStmt *) stmt);
 			break;
 		case T_AlterTableStmt:
 			alter_table((AlterTableStmt *) stmt);
@@ -494,6 +659,9 @@ rewrite_statement(Node *stmt)
 			if (((CommentStmt *) stmt)->objtype == OBJECT_MATVIEW &&
 				find_view_by_name((List *) ((CommentStmt *) stmt)->object) != NULL)
 				((CommentStmt *) stmt)->objtype = OBJECT_VIEW;
+			else if (((CommentStmt *) stmt)->objtype == OBJECT_TRIGGER)
+				((CommentStmt *) stmt)->object = (Node *)
+					map_trigger_name((List *) ((CommentStmt *) stmt)->object);
 			break;
 		default:
 			break;
@@ -510,9 +678,11 @@ is_interesting(Node *stmt)
 		case T_DropStmt:
 		case T_RenameStmt:
 		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
 		case T_AlterTableStmt:
 		case T_AlterObjectSchemaStmt:
 		case T_CommentStmt:
+		case T_CreateTrigStmt:
 		case T_IndexStmt:
 		case T_ViewStmt:
 		case T_CopyStmt:
@@ -535,6 +705,9 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 		return false;
 	check_internals(stmt);
 	check_inheritance(stmt);
+	tm_view_check_partitions(stmt);
+	if (IsA(stmt, AlterTableStmt))
+		check_alter_source((AlterTableStmt *) stmt);
 	switch (nodeTag(stmt))
 	{
 		case T_CreateTableAsStmt:
@@ -554,6 +727,7 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 			check_copy((CopyStmt *) stmt);
 			return false;
 		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
 			return false;
 		default:
 			break;

@@ -354,8 +354,10 @@ number_columns(ViewSpec *spec, ParseState *pstate)
 	spec->no_keys = attno == 0;
 	if (spec->no_keys)
 		attno = 1;
-	spec->nstored_keys = attno;
-	if (spec->nstored_keys > INDEX_MAX_KEYS)
+	spec->nstored_keys = spec->nunique_keys = attno;
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		spec->nunique_keys--;
+	if (spec->nunique_keys > INDEX_MAX_KEYS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a continuous view cannot have more than %d group keys",
@@ -401,6 +403,30 @@ needed_walker(Node *node, NeededContext *context)
 }
 
 /*
+ * Of a subquery that makes sessions: the columns that the view does not read,
+ * for SELECT * is common there.
+ */
+static void
+remove_unread_columns(const ViewSpec *spec, Query *level)
+{
+	NeededContext context = {.rti = spec->window.rti};
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	(void) needed_walker((Node *) spec->query->targetList, &context);
+	(void) needed_walker(spec->query->havingQual, &context);
+	foreach(lc, level->targetList)
+	{
+		TargetEntry *tle = lfirst(lc);
+
+		if (tle->ressortgroupref != 0 ||
+			bms_is_member(tle->resno - FirstLowInvalidHeapAttributeNumber, context.needed))
+			kept = lappend(kept, tle);
+	}
+	level->targetList = kept;
+}
+
+/*
  * Which columns of the source does the query read?  Joins keep lists of all
  * columns of both sides; only what is really used counts, so alias variables
  * are resolved first.
@@ -409,9 +435,11 @@ static Bitmapset *
 find_needed(const ViewSpec *spec)
 {
 	NeededContext context = {.rti = spec->source_rti};
-	Query	   *query = copyObject(spec->query);
+	Query	   *query = copyObject(tm_view_source_level(spec, spec->query));
 	ListCell   *lc;
 
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		remove_unread_columns(spec, query);
 	query->targetList = (List *) tm_flatten_join_alias_vars(query, (Node *) query->targetList);
 	query->havingQual = tm_flatten_join_alias_vars(query, query->havingQual);
 	query->jointree = (FromExpr *) tm_flatten_join_alias_vars(query, (Node *) query->jointree);
@@ -431,13 +459,14 @@ find_needed(const ViewSpec *spec)
 static void
 check_needed(const ViewSpec *spec, ParseState *pstate)
 {
+	const Query *level = tm_view_source_level(spec, spec->query);
 	int			x = -1;
 
 	while ((x = bms_next_member(spec->needed, x)) >= 0)
 	{
 		AttrNumber	attno = x + FirstLowInvalidHeapAttributeNumber;
 
-		int			location = tm_view_column_location(spec->query, spec->source_rti, attno);
+		int			location = tm_view_column_location(level, spec->source_rti, attno);
 
 		if (attno == InvalidAttrNumber)
 			ereport(ERROR,
@@ -471,7 +500,7 @@ check_needed(const ViewSpec *spec, ParseState *pstate)
 						 errdetail("Its value is not in the log, so the view could not be recomputed."),
 						 errhint("Store the stream in a table with tidemark.start_ingest() and define the view over the table."),
 						 parser_errposition(pstate,
-											tm_view_column_location(spec->query, spec->source_rti,
+											tm_view_column_location(level, spec->source_rti,
 																	column->attnum))));
 		}
 	}
@@ -492,6 +521,7 @@ tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner
 	spec->query = query;
 	spec->options = *options;
 	tm_flatten_groups(query);
+	tm_view_find_session(spec, pstate);
 	check_shape(query, pstate);
 	tm_view_refuse_functions(query, pstate);
 	tm_view_find_source(spec, pstate, view_owner);

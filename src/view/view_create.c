@@ -2,8 +2,8 @@
  * view_create.c
  *	  CREATE MATERIALIZED VIEW .. WITH (tidemark.continuous).
  *
- * Order: understand the query (or refuse it), make q_<n> and s_<n> as the
- * extension's owner and give them to the user, make the visible view as the
+ * Order: understand the query (or refuse it), make q_<n>, s_<n> and, for closed
+ * windows, f_<n> as the extension's owner and give them to the user, make the visible view as the
  * user, note all in tidemark_state.view, let the engine take the history in.
  * One transaction; any error undoes everything.
  *
@@ -160,13 +160,32 @@ tablespace_clause(const char *name, const char *keyword)
 	return psprintf(" %s %s", keyword, quote_identifier(name));
 }
 
-/* q_<n> and s_<n>, made by the extension's owner, given to the user. */
+/* f_<n>, with an index per column of the window. */
 static void
-create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaView *view)
+create_final(const ViewSpec *spec, const IntoClause *into, int number, const char *space)
+{
+	char	   *name = psprintf("f_%d", number);
+	ListCell   *lc;
+
+	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.%s (%s)%s", name,
+							 tm_view_final_definition(spec, into->colNames), space));
+	foreach(lc, tm_view_final_indexed(spec, get_relname_relid(name, tm_meta_state_schema())))
+		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.%s (%s)%s", name,
+								 quote_identifier(lfirst(lc)), space));
+}
+
+/*
+ * q_<n>, of the user's query, s_<n> and f_<n>, made by the extension's owner, given to the
+ * user.
+ */
+static void
+create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int number,
+				 MetaView *view)
 {
 	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
 	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
 	char	   *index_space = tablespace_clause(into->tableSpaceName, "USING INDEX TABLESPACE");
+	bool		has_final = spec->options.emit != VIEW_EMIT_CHANGES;
 	MetaIdentity identity;
 	char	   *columns;
 	char	   *query_text;
@@ -174,12 +193,17 @@ create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaV
 
 	tm_meta_enter(&identity);
 	columns = tm_view_state_columns(spec);
-	query_text = deparse(copyObject(spec->query));
+	query_text = deparse(copyObject(query));
 	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
 							 column_list(into->colNames), query_text));
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
 							 "WITH (fillfactor = 50)%s",
 							 number, columns, tm_view_state_keys(spec), index_space, space));
+	if (spec->window.kind == VIEW_WINDOW_SESSION && VIEW_CLOSES(&spec->options))
+		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.s_%d (g%d)%s", number,
+								 spec->keys[spec->window.end_key].attno, space));
+	if (has_final)
+		create_final(spec, into, number, space);
 	if (spec->options.late_table)
 		tm_meta_execute(psprintf("CREATE TABLE tidemark_state.l_%d (window_start %s, window_end %s, "
 								 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
@@ -189,9 +213,12 @@ create_internals(const ViewSpec *spec, const IntoClause *into, int number, MetaV
 								 format_type_be(exprType((Node *) spec->window.ts)), space));
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.q_%d OWNER TO %s", number, owner));
 	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.s_%d OWNER TO %s", number, owner));
+	if (has_final)
+		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.f_%d OWNER TO %s", number, owner));
 	if (spec->options.late_table)
 		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d OWNER TO %s", number, owner));
 	tm_meta_leave(&identity);
+	view->final_table = get_relname_relid(psprintf("f_%d", number), schema);
 	view->late_table = get_relname_relid(psprintf("l_%d", number), schema);
 	view->query_view = get_relname_relid(psprintf("q_%d", number), schema);
 	view->state_table = get_relname_relid(psprintf("s_%d", number), schema);
@@ -204,16 +231,20 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 	Oid			schema = RangeVarGetCreationNamespace(into->rel);
 	char	   *name = quote_qualified_identifier(get_namespace_name(schema), into->rel->relname);
 	int			level = NewGUCNestLevel();
+	bool		has_final = OidIsValid(view->final_table);
 	char	   *text;
 	int			rc;
 
 	/* the text is read back under the search_path it was written under */
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	text = deparse(tm_view_visible_query(spec, view->state_table));
+	text = deparse(has_final ? tm_view_final_query(spec, view->final_table, view->state_table) :
+				   tm_view_visible_query(spec, view->state_table));
 
 	SPI_connect();
-	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name, column_list(into->colNames), text),
+	/* the columns of f_<n> have the user's names already */
+	rc = SPI_execute(psprintf("CREATE VIEW %s%s AS %s", name,
+							  has_final ? "" : column_list(into->colNames), text),
 					 false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not create view: %s", SPI_result_code_string(rc));
@@ -230,12 +261,31 @@ tm_view_check_permissions(const ViewSpec *spec)
 	AclResult	result;
 
 	tm_check_query_permissions(spec->query);
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		tm_check_query_permissions(tm_view_source_level(spec, spec->query));
 	if (!spec->source_is_stream)
 		return;
 	server = GetForeignTable(spec->source)->serverid;
 	result = object_aclcheck(ForeignServerRelationId, server, GetUserId(), ACL_USAGE);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, GetForeignServer(server)->servername);
+}
+
+/*
+ * A view makes its table read-only for all but an ingest.  While there is none,
+ * that is for the table's owner to decide.
+ */
+static void
+check_table_owner(const ViewSpec *spec)
+{
+	if (spec->source_is_stream || tm_meta_ingest_find_by_table(spec->source) != NULL ||
+		object_ownercheck(RelationRelationId, spec->source, GetUserId()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of table \"%s\"", get_rel_name(spec->source)),
+			 errdetail("A continuous view on a table without ingest would keep everybody from writing it."),
+			 errhint("Once its ingest is started, SELECT on the table is enough.")));
 }
 
 static bool
@@ -289,7 +339,9 @@ tm_view_create(CreateTableAsStmt *stmt, const char *query_string)
 				 errdetail("A view over a table has the rows of the table."),
 				 errhint("Put a condition into WHERE instead.")));
 	tm_view_check_permissions(spec);
-	create_internals(spec, stmt->into, tm_meta_new_object_number(), &view);
+	check_table_owner(spec);
+	create_internals(spec, castNode(Query, stmt->query), stmt->into, tm_meta_new_object_number(),
+					 &view);
 	create_visible(spec, stmt->into, &view);
 
 	view.source = spec->source;

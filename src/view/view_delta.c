@@ -18,11 +18,13 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -49,7 +51,7 @@ batch_column_type(const ViewSpec *spec, BatchColumn column)
 			return INT8OID;
 		case BATCH_HORIZON:
 			return TIMESTAMPTZOID;
-		case BATCH_WINDOW_START:
+		case BATCH_WINDOW_LEAD:
 		case BATCH_NCOLUMNS:
 			break;
 	}
@@ -73,7 +75,7 @@ static RangeTblEntry *
 make_batch_rte(const ViewSpec *spec, const RangeTblEntry *source)
 {
 	static const char *const names[BATCH_NCOLUMNS] = {
-		"tm_row", "tm_partition", "tm_offset", "tm_horizon", "tm_window_start"
+		"tm_row", "tm_partition", "tm_offset", "tm_horizon", "tm_window_lead"
 	};
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	RangeTblFunction *function = makeNode(RangeTblFunction);
@@ -134,6 +136,15 @@ static Node *
 make_window_var(const ViewSpec *spec, AttrNumber attno)
 {
 	return (Node *) makeVar(spec->window.rti, attno, window_type(spec), -1, InvalidOid, 0);
+}
+
+/* The time that names the window of a row; sessions: the row. */
+static Node *
+make_lead_var(const ViewSpec *spec)
+{
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		return copyObject((Node *) spec->window.ts);
+	return make_window_var(spec, VIEW_WINDOW_LEAD_IS_END(&spec->window) ? 2 : 1);
 }
 
 /*
@@ -200,8 +211,65 @@ restrict_rows(const ViewSpec *spec, Query *level, ViewRows rows, bool over_sourc
 	if (rows == VIEW_ROWS_ON_TIME)
 		tm_view_add_qual(level, tm_view_make_on_time(spec, make_horizon(spec, level, over_source)));
 	else if (rows == VIEW_ROWS_ADMITTED && spec->window.kind != VIEW_WINDOW_SESSION)
-		tm_view_add_qual(level, make_equal(make_window_var(spec, 1),
-										   (Node *) make_batch_var(spec, level, BATCH_WINDOW_START)));
+		tm_view_add_qual(level, make_equal(make_lead_var(spec),
+										   (Node *) make_batch_var(spec, level, BATCH_WINDOW_LEAD)));
+}
+
+/* ---- stored verdicts ---- */
+
+/* A column that says where in its stream a row of the source comes from. */
+static Node *
+make_position(const ViewSpec *spec, const Query *level, BatchColumn column)
+{
+	if (spec->source_is_stream)
+		return (Node *) make_batch_var(spec, level, column);
+	return (Node *) makeVar(spec->source_rti,
+							column == BATCH_PARTITION ? spec->partition_att : spec->offset_att,
+							batch_column_type(spec, column), -1, InvalidOid, 0);
+}
+
+/* has_verdict(state_table, partition, kafka_offset, window, verdict) */
+static Expr *
+make_has_verdict(const ViewSpec *spec, const Query *level, Oid state_table, const char *verdict)
+{
+	Oid			argtypes[5] = {REGCLASSOID, INT4OID, INT8OID, window_type(spec), TEXTOID};
+	List	   *args;
+
+	args = list_make5(makeConst(REGCLASSOID, -1, InvalidOid, sizeof(Oid),
+								ObjectIdGetDatum(state_table), false, true),
+					  make_position(spec, level, BATCH_PARTITION),
+					  make_position(spec, level, BATCH_OFFSET),
+					  make_lead_var(spec),
+					  makeConst(TEXTOID, -1, DEFAULT_COLLATION_OID, -1,
+								CStringGetTextDatum(verdict), false, false));
+	return (Expr *) makeFuncExpr(tm_meta_function("tidemark_state", "has_verdict", 5, argtypes),
+								 BOOLOID, args, InvalidOid, DEFAULT_COLLATION_OID,
+								 COERCE_EXPLICIT_CALL);
+}
+
+Query *
+tm_view_counted_query(const ViewSpec *spec, Oid verdicts)
+{
+	Query	   *query = tm_view_batch_query(spec);
+	Query	   *level = tm_view_source_level(spec, query);
+	Expr	   *counted;
+
+	if (spec->source_is_stream)
+		replace_source(spec, level);
+	counted = (Expr *) tm_view_make_on_time(spec, make_horizon(spec, level, !spec->source_is_stream));
+	if (OidIsValid(verdicts))
+	{
+		Expr	   *closed = make_has_verdict(spec, level, verdicts, "closed");
+
+		closed = makeBoolExpr(NOT_EXPR, list_make1(closed), -1);
+		counted = makeBoolExpr(AND_EXPR, list_make2(counted, closed), -1);
+		counted = makeBoolExpr(OR_EXPR,
+							   list_make2(counted,
+										  make_has_verdict(spec, level, verdicts, "admitted")),
+							   -1);
+	}
+	tm_view_add_qual(level, (Node *) counted);
+	return query;
 }
 
 /* ---- partial states ---- */
@@ -255,6 +323,23 @@ delta_group_clause(const ViewSpec *spec, bool by_pane)
 	return result;
 }
 
+/* Partial sessions come key by key, in the order of time. */
+static List *
+session_sort_clause(const ViewSpec *spec)
+{
+	List	   *result = NIL;
+
+	for (int i = 0; i < spec->nunique_keys; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, spec->query->groupClause)
+			if (((SortGroupClause *) lfirst(lc))->tleSortGroupRef == spec->keys[i].sortgroupref)
+			result = lappend(result, copyObject(lfirst(lc)));
+	}
+	return result;
+}
+
 Query *
 tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 {
@@ -283,6 +368,8 @@ tm_view_delta_query(const ViewSpec *spec, ViewRows rows, bool over_source)
 		if (is_delta_key(spec, i, by_pane))
 			tm_view_add_output(query, copyObject(key->expr), 'g', key->sortgroupref);
 	}
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		query->sortClause = session_sort_clause(spec);
 	for (int i = 0; i < spec->nstates; i++)
 		tm_view_add_output(query, (Expr *) make_partial_aggref(&spec->states[i]), 'a', 0);
 	query->hasAggs = spec->nstates > 0;

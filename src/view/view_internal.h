@@ -5,6 +5,8 @@
 #ifndef TM_VIEW_INTERNAL_H
 #define TM_VIEW_INTERNAL_H
 
+#include "lib/stringinfo.h"
+
 #include "view/view.h"
 
 /* ---- view_refuse.c: what a query must not contain ---- */
@@ -35,6 +37,10 @@ extern bool tm_view_is_nullable(const Query *query, Index rti);
 /* tidemark.tumble(), hop() or cumulate()? */
 extern ViewWindowKind tm_view_window_kind(Oid funcid);
 
+/* Is the expression column attno of the tumble() call behind an entry of the range table? */
+extern bool tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti,
+									 AttrNumber *attno, FuncExpr **call);
+
 /* Sets window of spec, derives and orders its keys. */
 extern void tm_view_find_window(ViewSpec *spec, ParseState *pstate);
 
@@ -43,6 +49,17 @@ extern void tm_view_find_time_columns(ViewSpec *spec);
 
 /* 0A000 unless the windows of a view that wants it can close. */
 extern void tm_view_check_closing(const ViewSpec *spec, ParseState *pstate);
+
+/* ---- view_session.c ---- */
+
+/*
+ * If the query makes sessions: sets window of spec, its keys excepted, and
+ * brings the query into the one shape that the rest knows.
+ */
+extern void tm_view_find_session(ViewSpec *spec, ParseState *pstate);
+
+/* Orders the keys of such a view, and sets those of its window. */
+extern void tm_view_order_session_keys(ViewSpec *spec);
 
 /* ---- view_options.c ---- */
 
@@ -80,6 +97,44 @@ extern void tm_view_add_panes(const ViewSpec *spec, Query *query, Node *horizon)
 /* Before it is multiplied by windows: can a row be late for one? */
 extern Node *tm_view_make_late_candidate(const ViewSpec *spec, Node *horizon);
 
+/* ---- view_rewrite.c ---- */
+
+/* The end of the window that starts at start: a call of tumble_end() or hop_end(). */
+extern Node *tm_view_make_end(const ViewSpec *spec, Node *start, const List *window_args);
+
+/* A group key over a row of the state table. */
+extern Node *tm_view_make_key(const ViewSpec *spec, const ViewKey *key);
+
+/* An expression of the view's query over a row of the state table. */
+extern Node *tm_view_finalise(const ViewSpec *spec, Node *node);
+
+/* A query over one table, with nothing selected yet. */
+extern Query *tm_view_make_query(Oid table);
+
+/* Append the user's output columns, over the state table. */
+extern void tm_view_add_final_columns(const ViewSpec *spec, Query *query);
+
+/* is_populated(state_table) */
+extern Node *tm_view_make_populated(Oid state_table);
+
+/* ", name type COLLATE .." of a column definition. */
+extern void tm_view_append_column(StringInfo buf, const char *name, Oid type, int32 typmod,
+								  Oid collation);
+
+/* ---- view_final.c ---- */
+
+/*
+ * Column definitions of the table of closed windows.  names: what CREATE calls
+ * the first columns.  42701 when the user has a column of a name that is added.
+ */
+extern char *tm_view_final_definition(const ViewSpec *spec, const List *names);
+
+/* Names of the columns that want an index: those of the window. */
+extern List *tm_view_final_indexed(const ViewSpec *spec, Oid final_table);
+
+/* The visible query of a view that shows closed windows only. */
+extern Query *tm_view_final_query(const ViewSpec *spec, Oid final_table, Oid state_table);
+
 /* ---- view_create.c ---- */
 
 extern bool tm_view_is_tidemark_option(const DefElem *def);
@@ -91,5 +146,10 @@ extern const ViewEngine *tm_view_get_engine(void);
 
 /* Refuse a write to this relation when it is a source or a state. */
 extern void tm_view_check_write(Oid relid);
+
+/* ---- view_removal.c ---- */
+
+/* ATTACH and DETACH: refuse rows that no view has seen, note what leaves. */
+extern void tm_view_check_partitions(Node *stmt);
 
 #endif							/* TM_VIEW_INTERNAL_H */

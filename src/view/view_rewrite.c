@@ -83,26 +83,33 @@ make_final(const Aggref *aggref, const ViewState *state)
 								 aggref->aggcollid, aggref->inputcollid, COERCE_EXPLICIT_CALL);
 }
 
-/* A group key as readers see it: its column, or derived from window_start. */
-static Node *
-make_key(const ViewSpec *spec, const ViewKey *key)
+Node *
+tm_view_make_end(const ViewSpec *spec, Node *start, const List *window_args)
 {
-	const ViewKey *start;
-	List	   *args;
+	List	   *args = lcons(start, copyObject(unconstify(List *, window_args)));
 	Oid			argtypes[5];
 	int			nargs = 0;
 	ListCell   *lc;
 
-	if (key->end_of < 0)
-		return make_state_var(key->attno, key->type, key->typmod, key->collation);
-	start = &spec->keys[key->end_of];
-	args = lcons(make_state_var(start->attno, start->type, start->typmod, start->collation),
-				 copyObject(key->window_args));
 	foreach(lc, args)
 		argtypes[nargs++] = exprType(lfirst(lc));
 	return (Node *) makeFuncExpr(tm_meta_function("tidemark", spec->window.kind == VIEW_WINDOW_HOP ? "hop_end" : "tumble_end", nargs, argtypes),
-								 key->type, args, InvalidOid, DEFAULT_COLLATION_OID,
+								 exprType(start), args, InvalidOid, DEFAULT_COLLATION_OID,
 								 COERCE_EXPLICIT_CALL);
+}
+
+/* A group key as readers see it: its column, or derived from window_start. */
+Node *
+tm_view_make_key(const ViewSpec *spec, const ViewKey *key)
+{
+	const ViewKey *start;
+
+	if (key->end_of < 0)
+		return make_state_var(key->attno, key->type, key->typmod, key->collation);
+	start = &spec->keys[key->end_of];
+	return tm_view_make_end(spec,
+							make_state_var(start->attno, start->type, start->typmod, start->collation),
+							key->window_args);
 }
 
 /* Replace group keys and aggregates by what the state table has. */
@@ -115,7 +122,7 @@ finalise_mutator(Node *node, FinalContext *context)
 		return NULL;
 	for (int i = 0; i < spec->nkeys; i++)
 		if (equal(node, spec->keys[i].expr))
-			return make_key(spec, &spec->keys[i]);
+			return tm_view_make_key(spec, &spec->keys[i]);
 	if (IsA(node, Aggref))
 	{
 		for (int i = 0; i < spec->nstates; i++)
@@ -128,29 +135,28 @@ finalise_mutator(Node *node, FinalContext *context)
 	return expression_tree_mutator(node, finalise_mutator, context);
 }
 
-static Node *
-finalise(const ViewSpec *spec, Node *node)
+Node *
+tm_view_finalise(const ViewSpec *spec, Node *node)
 {
 	FinalContext context = {.spec = spec};
 
 	return finalise_mutator(node, &context);
 }
 
-/* A query over the state table alone, with nothing selected yet. */
-static Query *
-make_state_query(const ViewSpec *spec, Oid state_table)
+Query *
+tm_view_make_query(Oid table)
 {
 	Query	   *query = makeNode(Query);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	RangeTblRef *ref = makeNode(RangeTblRef);
-	Relation	rel = table_open(state_table, AccessShareLock);
+	Relation	rel = table_open(table, AccessShareLock);
 	List	   *colnames = NIL;
 
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 		colnames = lappend(colnames,
 						   makeString(pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), i)->attname))));
 	rte->rtekind = RTE_RELATION;
-	rte->relid = state_table;
+	rte->relid = table;
 	rte->relkind = RELKIND_RELATION;
 	rte->rellockmode = AccessShareLock;
 	rte->inh = true;
@@ -166,9 +172,8 @@ make_state_query(const ViewSpec *spec, Oid state_table)
 	return query;
 }
 
-/* The user's output columns over the state table, appended to query. */
-static void
-add_final_columns(const ViewSpec *spec, Query *query)
+void
+tm_view_add_final_columns(const ViewSpec *spec, Query *query)
 {
 	ListCell   *lc;
 
@@ -178,29 +183,35 @@ add_final_columns(const ViewSpec *spec, Query *query)
 
 		if (!tle->resjunk)
 			query->targetList = lappend(query->targetList,
-										makeTargetEntry((Expr *) finalise(spec, (Node *) tle->expr),
+										makeTargetEntry((Expr *) tm_view_finalise(spec, (Node *) tle->expr),
 														list_length(query->targetList) + 1,
 														tle->resname, false));
 	}
 }
 
+Node *
+tm_view_make_populated(Oid state_table)
+{
+	Oid			argtypes[1] = {REGCLASSOID};
+
+	return (Node *) makeFuncExpr(tm_meta_function("tidemark", "is_populated", 1, argtypes),
+								 BOOLOID,
+								 list_make1(makeConst(REGCLASSOID, -1, InvalidOid, sizeof(Oid),
+													  ObjectIdGetDatum(state_table), false, true)),
+								 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+}
+
 Query *
 tm_view_visible_query(const ViewSpec *spec, Oid state_table)
 {
-	Query	   *query = make_state_query(spec, state_table);
-	Oid			argtypes[1] = {REGCLASSOID};
-	Node	   *populated;
+	Query	   *query = tm_view_make_query(state_table);
+	Node	   *populated = tm_view_make_populated(state_table);
 
-	add_final_columns(spec, query);
-	populated = (Node *) makeFuncExpr(tm_meta_function("tidemark", "is_populated", 1, argtypes),
-									  BOOLOID,
-									  list_make1(makeConst(REGCLASSOID, -1, InvalidOid, sizeof(Oid),
-														   ObjectIdGetDatum(state_table), false, true)),
-									  InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL);
+	tm_view_add_final_columns(spec, query);
 	query->jointree->quals = populated;
 	if (spec->query->havingQual != NULL)
 		query->jointree->quals = (Node *)
-			makeBoolExpr(AND_EXPR, list_make2(populated, finalise(spec, spec->query->havingQual)), -1);
+			makeBoolExpr(AND_EXPR, list_make2(populated, tm_view_finalise(spec, spec->query->havingQual)), -1);
 	return query;
 }
 
@@ -209,7 +220,7 @@ tm_view_visible_query(const ViewSpec *spec, Oid state_table)
 Query *
 tm_view_kept_query(const ViewSpec *spec, Oid state_table)
 {
-	Query	   *query = make_state_query(spec, state_table);
+	Query	   *query = tm_view_make_query(state_table);
 	AttrNumber	resno = 0;
 
 	for (int i = 0; i < spec->nkeys; i++)
@@ -217,12 +228,12 @@ tm_view_kept_query(const ViewSpec *spec, Oid state_table)
 		{
 			resno++;
 			query->targetList = lappend(query->targetList,
-										makeTargetEntry((Expr *) make_key(spec, &spec->keys[i]), resno,
+										makeTargetEntry((Expr *) tm_view_make_key(spec, &spec->keys[i]), resno,
 														psprintf("k%d", resno), false));
 		}
-	add_final_columns(spec, query);
+	tm_view_add_final_columns(spec, query);
 	if (spec->query->havingQual != NULL)
-		query->jointree->quals = finalise(spec, spec->query->havingQual);
+		query->jointree->quals = tm_view_finalise(spec, spec->query->havingQual);
 	return query;
 }
 
@@ -324,8 +335,8 @@ tm_view_column_tolerance(const ViewSpec *spec, int column)
 
 /* ---- the state table as SQL ---- */
 
-static void
-append_column(StringInfo buf, const char *name, Oid type, int32 typmod, Oid collation)
+void
+tm_view_append_column(StringInfo buf, const char *name, Oid type, int32 typmod, Oid collation)
 {
 	appendStringInfo(buf, "%s%s %s", buf->len ? ", " : "", name,
 					 format_type_extended(type, typmod,
@@ -348,13 +359,13 @@ tm_view_state_columns(const ViewSpec *spec)
 		const ViewKey *key = &spec->keys[i];
 
 		if (key->end_of < 0)
-			append_column(&buf, psprintf("g%d", key->attno), key->type, key->typmod, key->collation);
+			tm_view_append_column(&buf, psprintf("g%d", key->attno), key->type, key->typmod, key->collation);
 	}
 	for (int i = 0; i < spec->nstates; i++)
 	{
 		const ViewState *state = &spec->states[i];
 
-		append_column(&buf, psprintf("a%d", state->attno), state->type, -1, state->collation);
+		tm_view_append_column(&buf, psprintf("a%d", state->attno), state->type, -1, state->collation);
 	}
 	return buf.data;
 }
@@ -365,7 +376,7 @@ tm_view_state_keys(const ViewSpec *spec)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	for (int i = 1; i <= spec->nstored_keys; i++)
+	for (int i = 1; i <= spec->nunique_keys; i++)
 		appendStringInfo(&buf, "%sg%d", i > 1 ? ", " : "", i);
 	return buf.data;
 }

@@ -36,7 +36,8 @@ typedef struct SourceSearch
 {
 	ParseState *pstate;
 	int			location;		/* of the sublink or subquery being searched */
-	const Query *top;
+	const Query *top;			/* the level that has the source */
+	const char *where;			/* what that is, for hints */
 	List	   *streams;		/* range table indexes of the top level */
 	List	   *ingested;
 	List	   *tables;
@@ -98,7 +99,7 @@ check_inner_relation(SourceSearch *search, Oid relid)
 {
 	if (tm_stream_is_stream(relid))
 		tm_view_refuse(search->pstate, search->location, "a stream inside a subquery or a view is",
-					   "Name the stream in the FROM clause of the continuous view itself.");
+					   psprintf("Name the stream in the FROM clause of %s.", search->where));
 	if (tm_meta_view_find(relid) != NULL)
 		tm_view_refuse(search->pstate, search->location,
 					   "a continuous view inside a subquery or a view is",
@@ -106,7 +107,7 @@ check_inner_relation(SourceSearch *search, Oid relid)
 	if (tm_meta_ingest_find_by_table(relid) != NULL)
 		tm_view_refuse(search->pstate, search->location,
 					   "an ingested table inside a subquery or a view is",
-					   "Name the table in the FROM clause of the continuous view itself.");
+					   psprintf("Name the table in the FROM clause of %s.", search->where));
 	if (list_member_oid(search->below, relid))
 		return;
 	search->below = lappend_oid(search->below, relid);
@@ -308,10 +309,11 @@ check_inheritance(Oid source, const RangeTblEntry *rte, ParseState *pstate, int 
 static void
 check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 {
-	RangeTblEntry *rte = rt_fetch(spec->source_rti, spec->query->rtable);
+	const Query *level = tm_view_source_level(spec, spec->query);
+	RangeTblEntry *rte = rt_fetch(spec->source_rti, level->rtable);
 	char		relkind = get_rel_relkind(spec->source);
 	char	   *name = get_rel_name(spec->source);
-	int			location = relation_location(spec->query, spec->source_rti);
+	int			location = relation_location(level, spec->source_rti);
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
 		!spec->source_is_stream)
@@ -346,7 +348,7 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 				 errmsg("row security of \"%s\" applies to the owner of the continuous view", name),
 				 errhint("Let a role that row security does not apply to own the view."),
 				 parser_errposition(pstate, location)));
-	if (tm_view_is_nullable(spec->query, spec->source_rti))
+	if (tm_view_is_nullable(level, spec->source_rti))
 		tm_view_refuse(pstate, location,
 					   psprintf("\"%s\" on the nullable side of an outer join is", name),
 					   "Write the join so that every row of the source is kept.");
@@ -355,13 +357,22 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 void
 tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 {
-	SourceSearch search = {.pstate = pstate,.top = spec->query};
+	bool		session = spec->window.kind == VIEW_WINDOW_SESSION;
+	Query	   *level = tm_view_source_level(spec, spec->query);
+	SourceSearch search = {.pstate = pstate,.top = level};
 	RangeTblEntry *rte;
 	ListCell   *lc;
 
+	search.where = session ? "the subquery with the session windows" :
+		"the continuous view itself";
 	classify_range_table(&search);
+	if (session)
+	{
+		(void) inner_relations_walker((Node *) spec->query->targetList, &search);
+		(void) inner_relations_walker(spec->query->havingQual, &search);
+	}
 	spec->source_rti = choose_source(&search);
-	rte = rt_fetch(spec->source_rti, spec->query->rtable);
+	rte = rt_fetch(spec->source_rti, level->rtable);
 	spec->source = rte->relid;
 	spec->source_is_stream = search.streams != NIL;
 	spec->other_tables = search.below;
@@ -370,7 +381,7 @@ tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 		if ((Index) lfirst_int(lc) != spec->source_rti)
 			spec->other_tables =
 				list_append_unique_oid(spec->other_tables,
-									   rt_fetch(lfirst_int(lc), spec->query->rtable)->relid);
+									   rt_fetch(lfirst_int(lc), level->rtable)->relid);
 	}
 	if (list_member_oid(spec->other_tables, spec->source))
 		ereport(ERROR,
@@ -378,6 +389,6 @@ tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 				 errmsg("\"%s\" appears more than once in the continuous view",
 						get_rel_name(spec->source)),
 				 errhint("Compare the view with the table when it is read."),
-				 parser_errposition(pstate, relation_location(spec->query, spec->source_rti))));
+				 parser_errposition(pstate, relation_location(level, spec->source_rti))));
 	check_source(spec, pstate, view_owner);
 }

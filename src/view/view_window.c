@@ -96,6 +96,16 @@ is_window_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *a
 	return true;
 }
 
+bool
+tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrNumber *attno,
+						 FuncExpr **call)
+{
+	if (!is_window_column(query, expr, rti, attno))
+		return false;
+	*call = get_window_call(rt_fetch(*rti, query->rtable));
+	return tm_view_window_kind((*call)->funcid) == VIEW_WINDOW_TUMBLE;
+}
+
 /* ---- keys ---- */
 
 /*
@@ -336,6 +346,11 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 	int			nwindows = 0;
 	bool		paned = false;
 
+	if (window->kind == VIEW_WINDOW_SESSION)
+	{
+		tm_view_order_session_keys(spec);
+		return;
+	}
 	derive_ends(spec);
 	foreach(lc, spec->query->rtable)
 	{
@@ -409,8 +424,19 @@ static AttrNumber
 metadata_column(const ViewSpec *spec, const StreamOptions *options, StreamMetadata metadata)
 {
 	for (int i = 0; i < options->ncolumns; i++)
-		if (options->columns[i].metadata == metadata)
-			return source_column(spec, options, options->columns[i].attnum);
+	{
+		AttrNumber	attnum = options->columns[i].attnum;
+		AttrNumber	result;
+
+		if (options->columns[i].metadata != metadata)
+			continue;
+		result = source_column(spec, options, attnum);
+		/* a table may have cast it to another type */
+		if (result != InvalidAttrNumber &&
+			get_atttype(spec->source, result) != get_atttype(options->relid, attnum))
+			return InvalidAttrNumber;
+		return result;
+	}
 	return InvalidAttrNumber;
 }
 
@@ -496,6 +522,13 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errmsg("tidemark.%s needs a view grouped by one time window", option),
 				 errdetail("Only groups with window_start or window_end as key ever close."),
 				 errhint("Add FROM ..., tidemark.tumble(event_time, '10 s') and GROUP BY window_start, window_end.")));
+	if (window->kind == VIEW_WINDOW_SESSION && spec->options.emit == VIEW_EMIT_REVISIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tidemark.emit = 'final, revisions' is not supported for sessions"),
+				 errdetail("A row that is admitted later may change where a session starts and ends, and join several."),
+				 errhint("Use tidemark.emit = 'changes', which shows sessions as they are, or 'final'."),
+				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
 	if (!window->on_event_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -503,6 +536,15 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("The watermark says nothing about other columns or expressions."),
 				 errhint("Give the event_time column of the stream, as it is, to the window function."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
+	if (window->kind != VIEW_WINDOW_SESSION &&
+		(contain_var_clause((Node *) list_copy_tail(window->call->args, 1)) ||
+		 contain_subplans((Node *) list_copy_tail(window->call->args, 1))))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("tidemark.%s needs windows of a constant size", option),
+				 errdetail("Windows close in the order of their ends."),
+				 errhint("Write the size as a constant."),
+				 parser_errposition(pstate, window->call->location)));
 	if (!spec->source_is_stream &&
 		(spec->partition_att == InvalidAttrNumber || spec->offset_att == InvalidAttrNumber ||
 		 spec->watermark_att == InvalidAttrNumber))

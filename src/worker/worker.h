@@ -30,7 +30,7 @@ typedef enum WorkerState
 	WORKER_STATE_BACKOFF,		/* failed; waits for next_start */
 } WorkerState;
 
-/* Phases of a batch, for the monitoring view. */
+/* Phases of a batch, and of other work, for the monitoring view. */
 typedef enum WorkerPhase
 {
 	WORKER_PHASE_POLL,
@@ -38,8 +38,11 @@ typedef enum WorkerPhase
 	WORKER_PHASE_STORE,
 	WORKER_PHASE_MAINTAIN,
 	WORKER_PHASE_COMMIT,
+	/* of a scheduler */
+	WORKER_PHASE_WAIT,
+	WORKER_PHASE_LOOK,
 } WorkerPhase;
-#define WORKER_NPHASES 5
+#define WORKER_NPHASES 5		/* of a batch */
 
 /* A copy of a slot, as readers get it. */
 typedef struct WorkerInfo
@@ -49,7 +52,7 @@ typedef struct WorkerInfo
 	Oid			object;
 	int			index;
 	WorkerState state;
-	WorkerPhase phase;			/* of the batch now; written without the lock */
+	WorkerPhase phase;			/* what it does now; written without the lock */
 	pid_t		pid;			/* 0 = none */
 	TimestampTz started_at;
 	TimestampTz state_since;

@@ -39,6 +39,8 @@ static const char *const phase_names[] = {
 	[WORKER_PHASE_STORE] = "store",
 	[WORKER_PHASE_MAINTAIN] = "maintain",
 	[WORKER_PHASE_COMMIT] = "commit",
+	[WORKER_PHASE_WAIT] = "wait",
+	[WORKER_PHASE_LOOK] = "look",
 };
 
 /* A row as it is filled, column by column. */

@@ -24,6 +24,9 @@
 /* A start whose starter has died is given up after this time. */
 #define START_TIMEOUT_MS	10000
 
+/* A limit that was reached is to be raised by this, says the hint. */
+#define MORE_WORKERS		8
+
 WorkerSlot *tm_worker_my_slot = NULL;
 
 /* What a process learns from its starter: fits into bgw_extra. */
@@ -65,6 +68,8 @@ fail_start(WorkerSlot *slot)
 static bool
 check_limits(WorkerSlot *slot)
 {
+	char		message[sizeof(slot->info.message)];
+	char		hint[sizeof(slot->info.hint)];
 	int			total = 0;
 	int			here = 0;
 
@@ -83,16 +88,28 @@ check_limits(WorkerSlot *slot)
 			here++;
 	}
 	if (total >= tm_setting_max_workers)
-		(void) tm_worker_slot_set_trouble(slot, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-										  "all workers that \"tidemark.max_workers\" allows are running",
-										  "Increase \"tidemark.max_workers\" and restart the server.");
+	{
+		snprintf(message, sizeof(message),
+				 "all workers that \"tidemark.max_workers\" (%d) allows are running, %d of them in other databases",
+				 tm_setting_max_workers, total - here);
+		snprintf(hint, sizeof(hint),
+				 "ALTER SYSTEM SET tidemark.max_workers = %d; then restart the server.",
+				 tm_setting_max_workers + MORE_WORKERS);
+	}
 	else if (tm_setting_max_workers_per_database > 0 &&
 			 here >= tm_setting_max_workers_per_database)
-		(void) tm_worker_slot_set_trouble(slot, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-										  "all workers that \"tidemark.max_workers_per_database\" allows are running",
-										  "Increase \"tidemark.max_workers_per_database\".");
+	{
+		snprintf(message, sizeof(message),
+				 "all workers that \"tidemark.max_workers_per_database\" (%d) allows are running",
+				 tm_setting_max_workers_per_database);
+		snprintf(hint, sizeof(hint),
+				 "ALTER SYSTEM SET tidemark.max_workers_per_database = %d; SELECT pg_reload_conf();",
+				 tm_setting_max_workers_per_database + MORE_WORKERS);
+	}
 	else
 		return true;
+	(void) tm_worker_slot_set_trouble(slot, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+									  message, hint);
 	tm_worker_slot_fail(slot);
 	return false;
 }
@@ -136,11 +153,17 @@ static void
 abandon_start(const StartRequest *request, Oid database,
 			  const char *display_name)
 {
-	static const char message[] = "no background worker slot is free";
-	static const char hint[] = "Increase \"max_worker_processes\" and restart the server.";
 	WorkerSlot *slot = &tm_worker_shared->slots[request->slot];
+	char		message[sizeof(slot->info.message)];
+	char		hint[sizeof(slot->info.hint)];
 	bool		changed = false;
 
+	snprintf(message, sizeof(message),
+			 "all background processes that \"max_worker_processes\" (%d) allows are in use",
+			 max_worker_processes);
+	snprintf(hint, sizeof(hint),
+			 "ALTER SYSTEM SET max_worker_processes = %d; then restart the server.",
+			 max_worker_processes + MORE_WORKERS);
 	LWLockAcquire(tm_worker_shared->lock, LW_EXCLUSIVE);
 	if (slot->in_use && slot->generation == request->generation)
 	{
@@ -329,7 +352,8 @@ tm_worker_attach(WorkerInfo *info)
 	slot->has_trouble = false;
 	slot->info.pid = MyProcPid;
 	slot->info.state = WORKER_STATE_RUNNING;
-	slot->info.phase = WORKER_PHASE_POLL;
+	slot->info.phase = slot->info.role == WORKER_SCHEDULER ?
+		WORKER_PHASE_LOOK : WORKER_PHASE_POLL;
 	slot->info.started_at = tm_clock_now();
 	slot->info.state_since = slot->info.started_at;
 	tm_worker_my_slot = slot;

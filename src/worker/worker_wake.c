@@ -6,8 +6,8 @@
  * callback in its last phase, not by a transaction callback: only then have the
  * invalidation messages been sent, without which a process that is woken may
  * look at its caches and see nothing new.  A transaction that is prepared wakes
- * at PREPARE; the slow re-check of the schedulers finds what COMMIT PREPARED
- * then brings.
+ * at PREPARE, for nothing; COMMIT PREPARED, which does not know what it commits,
+ * wakes the scheduler in any case (ingest_ddl.c).
  *
  * Runs in: every backend and worker.
  */

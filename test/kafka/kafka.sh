@@ -13,7 +13,8 @@
 # Node I listens on P = $KAFKA_PORT + 10*(I-1): PLAINTEXT P, controller P+1,
 # SASL_PLAINTEXT P+2, SSL P+3, SASL_SSL P+4.  Users, by PLAIN and SCRAM-SHA-256
 # or -512: alice/alice-secret, bob/bob-secret.  Certificates in $KAFKA_DIR:
-# ca.pem, client.pem, client.key.
+# ca.pem, client.pem, client.key.  With $KAFKA_PROXY_PORT clients of PLAINTEXT are
+# told to come to that port (of one node).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 : "${KAFKA_DIR:=${TMPDIR:-/tmp}/tidemark-kafka}" "${KAFKA_PORT:=19092}" "${KAFKA_HEAP:=384m}"
@@ -85,6 +86,7 @@ process.roles=broker,controller
 node.id=$i
 controller.quorum.voters=$voters
 listeners=PLAINTEXT://127.0.0.1:$(port $i 0),CONTROLLER://127.0.0.1:$(port $i 1),SASL_PLAINTEXT://127.0.0.1:$(port $i 2),SSL://127.0.0.1:$(port $i 3),SASL_SSL://127.0.0.1:$(port $i 4)
+${KAFKA_PROXY_PORT:+advertised.listeners=PLAINTEXT://127.0.0.1:$KAFKA_PROXY_PORT}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL

@@ -138,15 +138,16 @@ $standby->stop;
 
 # max_worker_processes is exhausted: said once, tried again.
 $node->append_conf('postgresql.conf', "max_worker_processes = 2\nmax_logical_replication_workers = 0");
-$node->restart;
 $node->safe_psql('b', 'CREATE EXTENSION tidemark');
+$node->restart;
 ok($node->poll_query_until('postgres',
 	"SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'tidemark scheduler'", '1'),
 	'there is room for one scheduler');
 my $blocked = $node->safe_psql('postgres', $schedulers) eq 'a' ? 'b' : 'a';
 ok($node->poll_query_until($blocked,
 	"SELECT state || sqlstate || message || hint FROM tidemark_state.worker_status() WHERE failures > 2",
-	'backoff53400no background worker slot is freeIncrease "max_worker_processes" and restart the server.'),
+	'backoff53400all background processes that "max_worker_processes" (2) allows are in use'
+	  . 'ALTER SYSTEM SET max_worker_processes = 10; then restart the server.'),
 	'the other one says why it does not run');
 my $oid = $node->safe_psql('postgres', "SELECT oid FROM pg_database WHERE datname = '$blocked'");
 my $count = () = slurp_file($node->logfile) =~ /"tidemark scheduler" of the database with OID $oid could not be started/g;

@@ -27,10 +27,14 @@ sub check_trouble
 	wait_until($node, $ingest, 'retrying');
 	like(query("SELECT sqlstate || ' ' || reason || ' ' || hint FROM tidemark.ingests"), qr/^08006 .+ .+/,
 		"$name: retrying, with reason and hint");
-	is(query("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'tidemark %'
-		AND (xact_start IS NOT NULL OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)"), 0,
-		"$name: no transaction is open");
+	unlike(query("SELECT reason FROM tidemark.ingests"), qr/GroupCoordinator/, "$name: in words of one's own");
+	# short transactions come and go with the processes
+	my $then = query('SELECT clock_timestamp()');
 	my $start = time();
+	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'tidemark %'
+		AND xact_start <= '$then'", 0);
+	cmp_ok(time() - $start, '<', 1, "$name: no transaction is held open");
+	$start = time();
 	query('CREATE TABLE other (a int); INSERT INTO other VALUES (1); DROP TABLE other');
 	cmp_ok(time() - $start, '<', 1, "$name: others can commit");
 	return;
@@ -56,10 +60,17 @@ sub check_goes_on
 	wait_for_ids($node, 's', $topic);
 	check_ids($node, 's', $topic, $name);
 	wait_until($node, "SELECT state, reason IS NULL FROM tidemark.ingests", 'running|t');
+	my %states;
+	for (1 .. 20)
+	{
+		$states{query("SELECT state || coalesce(' ' || reason, '') FROM tidemark.ingests")} = 1;
+		select undef, undef, undef, 0.1;
+	}
+	is(join(', ', sort keys %states), 'running', "$name: and stays so");
 	return;
 }
 
-start_ids($node, 's', $topic);
+start_ids($node, 's', $topic, group_id => $topic);
 check_goes_on('at first');
 
 # stopped, and killed, while the worker waits for messages
@@ -73,6 +84,17 @@ check_goes_on('broker started again');
 produce_ids($topic, 2, 1000);
 own_broker('kill');
 check_trouble('broker killed');
+
+# a wait has its own time
+for my $wait (['1500ms', 1.4, 2.2], ['0', 0, 1.7])
+{
+	my ($timeout, $least, $most) = @$wait;
+	my $begin = time();
+
+	is(query("SELECT tidemark.wait_caught_up('s', '$timeout')"), 'f', "broker killed: wait of $timeout is false");
+	cmp_ok(time() - $begin, '>=', $least, "broker killed: wait of $timeout lasts");
+	cmp_ok(time() - $begin, '<', $most, "broker killed: wait of $timeout ends");
+}
 
 # a server that starts without a broker
 $node->restart;

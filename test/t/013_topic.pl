@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/..";
+use Time::HiRes qw(usleep);
 use TidemarkTest;
 use TidemarkIngest;
 use PostgreSQL::Test::Utils;
@@ -83,6 +84,63 @@ query("SELECT tidemark.resume('other')");
 wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM other_rows WHERE id >= 1000', '200|200');
 is(query("SELECT state, lag FROM tidemark.ingests WHERE stream = 'other'::regclass"), 'running|0',
 	'after reset_ingest() all of the new topic is read');
+
+# Re-created while running, so quickly that the client library never says so,
+# and filled beyond the position: by a worker that waits, and by one that is
+# stopped meanwhile, as if it were busy.
+for my $busy (0, 1)
+{
+	my $name = $busy ? 'busy' : 'quick';
+	my $pid;
+
+	$topic = start($name, 2, 100);
+	$pid = worker_pid($node, $name);
+	if ($busy)
+	{
+		# until its last look at the topic is too old to be trusted
+		kill 'STOP', $pid;
+		usleep(300_000);
+	}
+	recreate($topic, 2);
+	produce_lines($topic, other_ids(200));
+	kill 'CONT', $pid if $busy;
+	ingest_is($name, 'failed', qr/"\Q$topic\E" was re-created.*reset_ingest/, "re-created under a $name worker: failed");
+	is(query("SELECT count(*) FROM ${name}_rows WHERE id >= 1000"), 0, "re-created under a $name worker: none of it was read");
+	check_ids($node, $name, $topic, "re-created under a $name worker");
+}
+
+# Re-created, and only one partition filled beyond the position, whichever the
+# worker looks at.
+for my $filled (0, 1)
+{
+	my $name = "partly$filled";
+	my $pid;
+
+	$topic = start($name, 2, 100);
+	$pid = worker_pid($node, $name);
+	kill 'STOP', $pid;
+	usleep(300_000);
+	recreate($topic, 2);
+	produce_lines($topic, grep { /"partition": $filled/ } other_ids(200));
+	kill 'CONT', $pid;
+	ingest_is($name, 'failed', qr/"\Q$topic\E" (was re-created|is out of range).*reset_ingest/,
+		"re-created, partition $filled filled: failed");
+	is(query("SELECT count(*) FROM ${name}_rows WHERE id >= 1000"), 0, "re-created, partition $filled filled: none of it was read");
+}
+
+# Filled up to the position exactly: nothing comes that could be looked at.
+$topic = start('equal', 2, 100);
+recreate($topic, 2);
+produce_lines($topic, other_ids(100));
+ingest_is('equal', 'failed', qr/"\Q$topic\E" was re-created.*reset_ingest/, 're-created with as many messages: failed');
+
+# What pause() writes does not make its offsets valid again.
+query("SELECT tidemark.pause('equal')");
+like(query("SELECT state || ' ' || reason FROM tidemark.ingests WHERE stream = 'equal'::regclass"),
+	qr/^paused paused by .*re-created/, 'paused after that: the reason stays');
+query("SELECT tidemark.reset_ingest('equal', 'earliest')");
+query("SELECT tidemark.resume('equal')");
+wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM equal_rows WHERE id >= 1000', '100|100');
 
 # Retention removed what was not read yet.
 $topic = start('trimmed', 2, 100);

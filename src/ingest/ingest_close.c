@@ -1,0 +1,99 @@
+/*
+ * ingest_close.c
+ *	  After a batch, the views over its source close the windows that the
+ *	  stream's watermark has passed, and tell who listens.
+ *
+ * A bounded number of groups per commit: a batch that leaves some asks for
+ * another one.  A view that has just taken in the history of a table or of a
+ * manual stream closes what is passed already before it is live.
+ *
+ * Runs in: workers; backends that call inject() or create a view.
+ * Locks: those of the views, in order of state table.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "ingest/ingest_internal.h"
+#include "maintain/maintain.h"
+#include "view/view.h"
+
+/* Groups that one commit closes in one view. */
+#define CLOSE_LIMIT	10000
+
+/* One view at work. */
+typedef struct CloseStep
+{
+	TimestampTz watermark;
+	bool		closes;
+	bool		notifies;
+	bool		more;			/* out */
+} CloseStep;
+
+static void
+close_view(MetaView *view, void *arg)
+{
+	CloseStep  *step = arg;
+
+	if (step->closes && !TIMESTAMP_IS_NOBEGIN(step->watermark))
+		step->more = tm_maintain_close(view, step->watermark, CLOSE_LIMIT);
+	if (step->notifies)
+		tm_maintain_notify(view, step->watermark);
+}
+
+static int
+compare_views(const ListCell *a, const ListCell *b)
+{
+	Oid			left = ((MetaView *) lfirst(a))->state_table;
+	Oid			right = ((MetaView *) lfirst(b))->state_table;
+
+	return left < right ? -1 : left > right;
+}
+
+bool
+tm_ingest_close_views(List *views, TimestampTz watermark, bool careful)
+{
+	List	   *ordered = list_copy(views);
+	CloseStep	step = {.watermark = watermark};
+	bool		more = false;
+	ListCell   *lc;
+
+	list_sort(ordered, compare_views);
+	foreach(lc, ordered)
+	{
+		MetaView   *view = lfirst(lc);
+		ContinuousOptions options;
+
+		tm_view_read_options(view->options, &options);
+		step.closes = VIEW_CLOSES(&options);
+		step.notifies = options.notify != NULL;
+		if (view->state == META_FAILED || !(step.closes || step.notifies))
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		step.more = false;
+		if (!careful)
+			close_view(view, &step);
+		else
+			tm_ingest_view_guarded(view, close_view, &step);
+		more |= step.more && view->state != META_FAILED;
+	}
+	return more;
+}
+
+void
+tm_ingest_close_passed(const MetaView *view)
+{
+	MetaIngest *ingest = tm_stream_is_stream(view->source) ?
+	tm_meta_ingest_find(view->source) : tm_meta_ingest_find_by_table(view->source);
+	ContinuousOptions options;
+	TimestampTz watermark;
+
+	tm_view_read_options(view->options, &options);
+	if (ingest == NULL || !VIEW_CLOSES(&options))
+		return;
+	watermark = tm_ingest_stored_watermark(ingest->stream);
+	if (TIMESTAMP_IS_NOBEGIN(watermark))
+		return;
+	while (tm_maintain_close(view, watermark, CLOSE_LIMIT))
+		CHECK_FOR_INTERRUPTS();
+}

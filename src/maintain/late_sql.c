@@ -1,0 +1,193 @@
+/*
+ * late_sql.c
+ *	  admit_late(), and what is behind the view tidemark.late_rows.
+ *
+ * Late rows are message content, in one table per view that belongs to the
+ * view's owner.  They are for him and for those who may read all of the source;
+ * reading the view alone is not enough, it shows less.
+ *
+ * Runs in: backends.
+ * Locks: admit_late() takes those of a batch: the source, so that no DDL is
+ * under way, then the view.  Reading does not wait: a table that somebody has
+ * locked is left out, with a WARNING.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "maintain/maintain_internal.h"
+
+PG_FUNCTION_INFO_V1(tm_admit_late);
+PG_FUNCTION_INFO_V1(tm_late_rows);
+
+#define FETCH_ROWS 1000
+
+/* ---- admit_late() ---- */
+
+/* The view, given by its owner. */
+static MetaView *
+require_view(Oid relid)
+{
+	MetaView   *view = tm_meta_view_find(relid);
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view", name)));
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(get_rel_relkind(relid)), name);
+	return view;
+}
+
+static void
+check_state(const MetaView *view)
+{
+	char	   *name = get_rel_name(view->view);
+
+	if (view->state == META_FAILED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" has failed", name),
+				 view->reason ? errdetail("%s", view->reason) : 0,
+				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
+	if (!view->populated)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" has not been populated", name),
+				 errhint("REFRESH MATERIALIZED VIEW waits until it is.")));
+	if (view->state == META_PAUSED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" is paused", name),
+				 errhint("tidemark.resume() lets it catch up.")));
+	if (!OidIsValid(view->late_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" keeps no late rows", name),
+				 errhint("Create it with tidemark.late = 'table'.")));
+}
+
+/* admit_late(view) */
+Datum
+tm_admit_late(PG_FUNCTION_ARGS)
+{
+	MetaView   *view = require_view(PG_GETARG_OID(0));
+
+	LockRelationOid(view->source, RowExclusiveLock);
+	tm_maintain_lock(view->state_table);
+	view = tm_meta_view_find_by_state(view->state_table);
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("continuous view was dropped by another transaction")));
+	check_state(view);
+	PG_RETURN_INT64(tm_maintain_admit(view));
+}
+
+/* ---- late rows ---- */
+
+/* Not pg_monitor: this is what messages say. */
+static bool
+may_read(const MetaView *view)
+{
+	bool		missing = false;
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->view)))
+		return false;
+	if (object_ownercheck(RelationRelationId, view->view, GetUserId()))
+		return true;
+	return pg_class_aclcheck_ext(view->source, GetUserId(), ACL_SELECT,
+								 &missing) == ACLCHECK_OK && !missing &&
+		check_enable_rls(view->source, GetUserId(), true) != RLS_ENABLED;
+}
+
+/* Locked against DROP; false when it cannot be had at once, or is gone. */
+static bool
+lock_table(const MetaView *view)
+{
+	if (!OidIsValid(view->late_table))
+		return false;
+	if (!ConditionalLockRelationOid(view->late_table, AccessShareLock))
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("late rows of continuous view \"%s\" are left out", get_rel_name(view->view)),
+				 errdetail("Another transaction has locked their table.")));
+		return false;
+	}
+	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view->late_table));
+}
+
+/* A window of times without zone is one in UTC. */
+static char *
+window_column(const MetaView *view, const char *name)
+{
+	AttrNumber	attno = get_attnum(view->late_table, name);
+
+	return get_atttype(view->late_table, attno) == TIMESTAMPOID ?
+		psprintf("%s AT TIME ZONE 'UTC'", name) : pstrdup(name);
+}
+
+/* Copy the table as the snapshot of the running query sees it. */
+static void
+read_table(const MetaView *view, Tuplestorestate *store)
+{
+	char	   *sql = psprintf("SELECT %s, %s, partition, kafka_offset, event_time, watermark, "
+							   "\"row\", recorded_at FROM tidemark_state.%s",
+							   window_column(view, "window_start"), window_column(view, "window_end"),
+							   quote_identifier(get_rel_name(view->late_table)));
+	MetaIdentity identity;
+	SPIPlanPtr	plan;
+	Portal		portal;
+
+	tm_meta_enter_as(tm_view_get_owner(view), &identity);
+	SPI_connect();
+	plan = SPI_prepare(sql, 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\"", sql);
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 i = 0; i < SPI_processed; i++)
+			tuplestore_puttuple(store, SPI_tuptable->vals[i]);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+	SPI_finish();
+	tm_meta_leave(&identity);
+}
+
+/* late_rows(state_table): none for those who may not read them */
+Datum
+tm_late_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MetaView   *view = tm_meta_view_find_seen(PG_GETARG_OID(0));
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (view != NULL && may_read(view) && lock_table(view))
+		read_table(view, result->setResult);
+	return (Datum) 0;
+}

@@ -440,12 +440,6 @@ apply_view(MetaView *view, void *rows)
 	tm_maintain_apply(view, rows);
 }
 
-void
-tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows)
-{
-	tm_ingest_view_guarded(view, apply_view, rows);
-}
-
 /*
  * A view that closes windows is locked even when it gets no rows: its lock is
  * taken again after this batch's other views.

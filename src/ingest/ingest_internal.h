@@ -103,8 +103,6 @@ extern List *tm_ingest_live_views(Oid source);
 extern void tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
 								   void *arg);
 
-/* The same for rows of its source. */
-extern void tm_ingest_apply_view_guarded(MetaView *view, StreamRows *rows);
 
 /* Note that something was committed, once this transaction is. */
 extern void tm_ingest_signal_at_commit(void);

@@ -306,6 +306,12 @@ count_letters(ReplayRun *run)
 	}
 }
 
+static void
+apply_view(MetaView *view, void *rows)
+{
+	tm_maintain_replay(view, rows);
+}
+
 /* Views in the order of their state tables; rows NULL: none for these views. */
 static void
 apply_views(List *views, StreamRows *rows)
@@ -317,7 +323,7 @@ apply_views(List *views, StreamRows *rows)
 	foreach(lc, views)
 	{
 		CHECK_FOR_INTERRUPTS();
-		tm_ingest_apply_view_guarded(lfirst(lc), rows);
+		tm_ingest_view_guarded(lfirst(lc), apply_view, rows);
 	}
 }
 

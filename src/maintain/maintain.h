@@ -24,6 +24,13 @@
 extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows);
 
 /*
+ * The same for rows that were dead letters: judged by the watermark they bring,
+ * they also go into windows that are closed, unless the view has emitted them
+ * as final or dropped them.
+ */
+extern void tm_maintain_replay(const MetaView *view, const StreamRows *rows);
+
+/*
  * The same for all rows that the source relation has in the active snapshot:
  * history of a table.
  */

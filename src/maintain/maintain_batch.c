@@ -274,8 +274,22 @@ merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, T
 		tm_emit_revisions(entry, view, &changed);
 }
 
+/*
+ * What windows take no more rows.  A replayed row corrects closed windows too,
+ * as long as the view shows them and has not said that they are final.
+ */
+static TimestampTz
+get_horizon(const ViewSpec *spec, const MetaProgress *progress, bool replayed)
+{
+	if (!replayed || spec->options.emit != VIEW_EMIT_CHANGES)
+		return progress->horizon;
+	if (TIMESTAMP_IS_NOBEGIN(progress->pruned_until))
+		return DT_NOBEGIN;
+	return progress->pruned_until + spec->options.allowed_lateness;
+}
+
 static void
-apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
+apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch, bool replayed)
 {
 	bool		closes = VIEW_CLOSES(&entry->spec->options);
 	MetaProgress progress;
@@ -286,7 +300,7 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 	if (closes)
 	{
 		tm_meta_progress_get(view->state_table, &progress);
-		batch->horizon = progress.horizon;
+		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);
 	delta = run_delta(entry, batch, late, &tupdesc);
@@ -296,9 +310,9 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 	{
 		/* another worker may have closed windows meanwhile */
 		tm_meta_progress_get(view->state_table, &progress);
-		if (progress.horizon > batch->horizon)
+		if (get_horizon(entry->spec, &progress, replayed) > batch->horizon)
 		{
-			batch->horizon = progress.horizon;
+			batch->horizon = get_horizon(entry->spec, &progress, replayed);
 			late = has_late_candidate(entry->spec, batch);
 			tuplestore_end(delta);
 			delta = run_delta(entry, batch, late, &tupdesc);
@@ -313,8 +327,8 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch)
 	}
 }
 
-void
-tm_maintain_apply(const MetaView *view, const StreamRows *rows)
+static void
+apply(const MetaView *view, const StreamRows *rows, bool replayed)
 {
 	int64		started = tm_clock_monotonic_us();
 	MaintainView *entry = tm_maintain_get(view);
@@ -323,9 +337,21 @@ tm_maintain_apply(const MetaView *view, const StreamRows *rows)
 
 	tm_view_enter(view, &identity);
 	tm_maintain_prepare(entry, view);
-	apply_rows(entry, view, &batch);
+	apply_rows(entry, view, &batch, replayed);
 	tm_view_leave(&identity);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
+}
+
+void
+tm_maintain_apply(const MetaView *view, const StreamRows *rows)
+{
+	apply(view, rows, false);
+}
+
+void
+tm_maintain_replay(const MetaView *view, const StreamRows *rows)
+{
+	apply(view, rows, true);
 }
 
 /* The caller holds the view's lock. */

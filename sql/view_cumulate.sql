@@ -75,7 +75,7 @@ DROP MATERIALIZED VIEW c, over_stream, by_end, hours, hours_of_howe, days, month
 
 -- at random
 SELECT setseed(0.5);
-SELECT * FROM paned_rounds('cumulate', 12);
+SELECT * FROM paned_rounds('cumulate', 8);
 
 -- lateness: rows count for the windows that they are on time for; a time without zone is UTC
 CREATE FOREIGN TABLE late_stream (at timestamp, k int, n numeric, p int OPTIONS (metadata 'partition'), o bigint OPTIONS (metadata 'offset'),

@@ -450,7 +450,7 @@ find_key(const ViewSpec *spec, ViewRemoval *removal)
 char *
 tm_view_describe_removed(Oid source, const MetaRemoved *ranges, int n)
 {
-	Oid			type;
+	Oid			type = InvalidOid;
 	AttrNumber	attno = find_time_column(source, &type);
 	TimestampTz from = ranges[0].from;
 	TimestampTz to = ranges[n - 1].to;

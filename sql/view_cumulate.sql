@@ -75,7 +75,7 @@ DROP MATERIALIZED VIEW c, over_stream, by_end, hours, hours_of_howe, days, month
 
 -- at random
 SELECT setseed(0.5);
-SELECT * FROM paned_rounds('cumulate', 12);
+SELECT * FROM paned_rounds('cumulate', 8);
 
 -- lateness: rows count for the windows that they are on time for; a time without zone is UTC
 CREATE FOREIGN TABLE late_stream (at timestamp, k int, n numeric, p int OPTIONS (metadata 'partition'), o bigint OPTIONS (metadata 'offset'),
@@ -105,6 +105,7 @@ SELECT * FROM late_counts();
 CREATE MATERIALIZED VIEW afterwards WITH (tidemark.continuous, tidemark.allowed_lateness = '0 s') AS
 SELECT window_start, window_end, k, count(*), avg(n) FROM late, tidemark.cumulate(at, '2 s', '10 s') GROUP BY 1, 2, 3;
 SELECT count(*) AS differences FROM ((TABLE strict EXCEPT ALL TABLE afterwards) UNION ALL (TABLE afterwards EXCEPT ALL TABLE strict)) d;
+SELECT v.view, d.* FROM tidemark_state.view v, tidemark.verify(v.view) d;
 
 -- refused
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT window_start, count(*) FROM tick, tidemark.cumulate(at, '2 s', '10 s') GROUP BY 1;

@@ -125,6 +125,7 @@ SELECT * FROM late_counts();
 CREATE MATERIALIZED VIEW afterwards WITH (tidemark.continuous, tidemark.allowed_lateness = '0 s') AS
 SELECT window_start, window_end, k, count(*), avg(n) FROM late, tidemark.hop(at, '2 s', '10 s') GROUP BY 1, 2, 3;
 SELECT count(*) AS differences FROM ((TABLE strict EXCEPT ALL TABLE afterwards) UNION ALL (TABLE afterwards EXCEPT ALL TABLE strict)) d;
+SELECT v.view, d.* FROM tidemark_state.view v, tidemark.verify(v.view) d;
 
 -- refused
 \set VERBOSITY default

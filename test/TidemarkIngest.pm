@@ -255,8 +255,14 @@ sub worker_pid
 	my $from = "FROM tidemark_state.worker_status() WHERE role = 'ingest' AND state = 'running' "
 	  . "AND object = '$name'::regclass AND index = " . ($index || 0);
 
-	wait_until($node, "SELECT count(*) $from", 1);
-	return $node->safe_psql('postgres', "SELECT pid $from");
+	# it may end between two looks
+	for (1 .. 100)
+	{
+		wait_until($node, "SELECT count(*) $from", 1);
+		my $pid = $node->safe_psql('postgres', "SELECT pid $from");
+		return $pid if $pid ne '';
+	}
+	die "no worker of $name stays";
 }
 
 1;

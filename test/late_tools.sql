@@ -30,7 +30,8 @@ $$ SELECT json_build_object('id', id, 'k', k, 'at', timestamptz '2026-01-01 00:0
 CREATE FUNCTION query(kind text, source text) RETURNS text LANGUAGE sql AS
 $$
     SELECT format('SELECT window_start, window_end, k, count(*) AS n, sum(id) AS s, min(at) AS first, max(at) AS last FROM %I, %s GROUP BY 1, 2, 3',
-                  source, CASE kind WHEN 'tumble' THEN 'tidemark.tumble(at, ''10 s'')' ELSE 'tidemark.hop(at, ''5 s'', ''10 s'')' END)
+                  source, CASE kind WHEN 'tumble' THEN 'tidemark.tumble(at, ''10 s'')' WHEN 'hop' THEN 'tidemark.hop(at, ''5 s'', ''10 s'')'
+                  ELSE 'tidemark.cumulate(at, ''5 s'', ''10 s'')' END)
 $$;
 CREATE FUNCTION make_view(name text, kind text, source text, lateness interval, options text DEFAULT '') RETURNS void LANGUAGE plpgsql AS
 $$
@@ -48,13 +49,17 @@ LANGUAGE plpgsql AS
 $$
 BEGIN
     RETURN QUERY EXECUTE format('
-        SELECT r.id, r.k, r.at, r.p, r.o, r.before, w.start, w.start + interval ''10 s'',
-               coalesce(w.start + interval ''10 s'' + %L::interval <= r.before, false)
+        SELECT r.id, r.k, r.at, r.p, r.o, r.before, w.start, w.stop, coalesce(w.stop + %L::interval <= r.before, false)
           FROM (SELECT *, max(at) OVER (PARTITION BY p ORDER BY o ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) - interval ''2 s'' AS before
                   FROM %s) r,
-               LATERAL (SELECT date_bin(%L, r.at, ''1970-01-01Z'') - i * interval ''5 s'' FROM generate_series(0, %s) i) w(start)
+               LATERAL (%s) w(start, stop)
          WHERE r.o >= %s',
-        lateness, source, CASE kind WHEN 'tumble' THEN '10 s' ELSE '5 s' END, CASE kind WHEN 'tumble' THEN 0 ELSE 1 END, start_at);
+        lateness, source,
+        CASE kind WHEN 'tumble' THEN 'SELECT date_bin(''10 s'', r.at, ''1970-01-01Z''), date_bin(''10 s'', r.at, ''1970-01-01Z'') + interval ''10 s'''
+                  WHEN 'hop' THEN 'SELECT date_bin(''5 s'', r.at, ''1970-01-01Z'') - i * interval ''5 s'', date_bin(''5 s'', r.at, ''1970-01-01Z'') + (2 - i) * interval ''5 s''
+                                     FROM generate_series(0, 1) i'
+                  ELSE 'SELECT b, b + i * interval ''5 s'' FROM date_bin(''10 s'', r.at, ''1970-01-01Z'') b, generate_series(1, 2) i WHERE b + i * interval ''5 s'' > r.at' END,
+        start_at);
 END
 $$;
 
@@ -86,6 +91,19 @@ BEGIN
           UNION ALL
           (SELECT window_start, window_end, k, count(*), sum(id), min(at), max(at) FROM rule WHERE NOT late GROUP BY 1, 2, 3
            EXCEPT ALL SELECT * FROM %1$s)) d', view) INTO groups;
+    SELECT count(*) INTO verify FROM tidemark.verify(view);
+END
+$$;
+-- By how many groups a view and its verify() differ from the whole batch once
+-- all late rows are admitted.
+CREATE FUNCTION check_admitted(view regclass, kind text, source regclass, OUT groups bigint, OUT verify bigint)
+LANGUAGE plpgsql SET client_min_messages = warning AS
+$$
+DECLARE
+    batch text := query(kind, source::text);
+BEGIN
+    PERFORM tidemark.admit_late(view);
+    EXECUTE format('SELECT count(*) FROM ((TABLE %1$s EXCEPT ALL %2$s) UNION ALL (%2$s EXCEPT ALL TABLE %1$s)) d', view, batch) INTO groups;
     SELECT count(*) INTO verify FROM tidemark.verify(view);
 END
 $$;

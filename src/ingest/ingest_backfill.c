@@ -90,8 +90,8 @@ typedef struct BackfillRows
 	StreamRows *rows;
 	MetaViewPartition *positions;
 	int			npositions;
-	MetaRange  *unread;			/* by the ingest: move no watermark */
-	int			nunread;
+	MetaRange  *quiet;			/* what moves no watermark */
+	int			nquiet;
 } BackfillRows;
 
 static MetaViewPartition *
@@ -103,16 +103,6 @@ get_position(BackfillRows *run, int32 partition)
 	elog(ERROR, "backfill does not know partition %d", partition);
 }
 
-static bool
-is_unread(const BackfillRows *run, const KafkaMessage *msg)
-{
-	for (int i = 0; i < run->nunread; i++)
-		if (run->unread[i].partition == msg->partition &&
-			msg->offset >= run->unread[i].from && msg->offset < run->unread[i].to)
-			return true;
-	return false;
-}
-
 /* Advance the watermark by a row; what it was before. */
 static TimestampTz
 advance(BackfillRows *run, MetaViewPartition *vp, const KafkaMessage *msg, TimestampTz event_time)
@@ -121,7 +111,7 @@ advance(BackfillRows *run, MetaViewPartition *vp, const KafkaMessage *msg, Times
 	vp->max_event_time};
 	TimestampTz before = tm_stream_watermark_get(&wm);
 
-	if (is_unread(run, msg))
+	if (tm_meta_range_contains(run->quiet, run->nquiet, msg->partition, msg->offset))
 		return before;
 	(void) tm_stream_watermark_advance(&wm, event_time,
 									   tm_stream_watermark_arrival(msg, tm_clock_now()));
@@ -198,7 +188,7 @@ tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(n, 1), cxt);
 	run.decoder = tm_stream_decoder_open(options, RelationGetDescr(rel), needed, cxt);
 	PushActiveSnapshot(GetLatestSnapshot());
-	run.unread = tm_meta_stream_list_unread(view->source, &run.nunread);
+	run.quiet = tm_meta_stream_list_quiet(view->source, &run.nquiet);
 	PopActiveSnapshot();
 	decode_rows(&run, messages, n);
 	table_close(rel, NoLock);

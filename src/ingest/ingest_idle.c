@@ -176,7 +176,7 @@ tm_ingest_idle_is_complete(const IngestIdle *idle)
 
 /* ---- manual streams ---- */
 
-/* Since when has this partition been silent? */
+/* Has this partition been silent for the timeout? */
 static bool
 is_silent(const MetaIngest *ingest, const StreamOptions *options, const MetaPartition *p,
 		  TimestampTz now)

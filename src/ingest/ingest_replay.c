@@ -299,10 +299,13 @@ count_letters(ReplayRun *run)
 			run->replayed++;
 		else
 			run->still_bad++;
+		if (!letter->decoded || run->table_stage)
+			continue;
 		for (int p = 0; p < run->npartitions; p++)
-			if (run->partitions[p].partition == run->messages[i].partition &&
-				letter->decoded && !run->table_stage)
+			if (run->partitions[p].partition == run->messages[i].partition)
 				run->partitions[p].rows++;
+		tm_meta_replayed_insert(run->ingest->stream, run->messages[i].partition,
+								run->messages[i].offset);
 	}
 }
 

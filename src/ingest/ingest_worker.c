@@ -2,9 +2,7 @@
  * ingest_worker.c
  *	  The process that consumes a share of a stream's partitions.
  *
- * Start: attach to the slot, read the ingest, ask the brokers what there is and
- * whether the topic is the one that was read, make missing partition rows,
- * assign.  Then: gather a batch, look whether the topic is still the same
+ * Start (ingest_worker_start.c), then: gather a batch, look whether the topic is still the same
  * (ingest_anchor.c), apply it, release it.  No transaction is open while a
  * broker is asked or waited for.
  *
@@ -39,8 +37,8 @@
 #include "base/compat.h"
 #include "base/fault.h"
 #include "base/settings.h"
-#include "ingest/ingest_internal.h"
 #include "ingest/ingest_process.h"
+#include "ingest/ingest_worker.h"
 
 PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 
@@ -50,285 +48,6 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define BROKER_TIMEOUT_MS 10000
 #define CHECK_TIMEOUT_MS 1000
 #define CHECK_TIMEOUT_MAX_MS 20000
-#define READER_QUEUE_KBYTES 4096
-
-typedef struct IngestWorker
-{
-	Oid			stream;
-	int			index;
-	MemoryContext cxt;			/* lives as long as the assignment */
-	MemoryContext batch_cxt;	/* reset after each batch */
-	MemoryContext error_cxt;	/* survives the abort of a transaction */
-	StreamOptions *options;
-	KafkaConsumer *consumer;
-	IngestWatch watch;			/* over the topic */
-	int			workers;		/* that the partitions are split among */
-	int			npartitions;
-	int32	   *partitions;
-	int64	   *saved_end;		/* end offsets in the catalog, by partition */
-	int64	   *saved_next;		/* and positions */
-	int64		next_check;		/* monotonic us: look for new partitions */
-	int64		next_save;
-	bool		idle;			/* nothing came during the last wait */
-	IngestIdle *idleness;		/* of the partitions */
-	bool		check_watermark;	/* others may have saved at the same time */
-	int64		next_clock;		/* monotonic us: let the watermark follow time */
-	bool		troubled;
-	bool		has_unpopulated;	/* views to be promoted */
-	bool		more;			/* the last batch left windows to close */
-} IngestWorker;
-
-/* Set when the stream, its server or its user mapping changed: read anew. */
-static bool definition_changed = false;
-static Oid	my_stream = InvalidOid;
-
-static void
-on_relcache(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || relid == my_stream)
-		definition_changed = true;
-}
-
-static void
-on_syscache(Datum arg, int cacheid, uint32 hashvalue)
-{
-	definition_changed = true;
-}
-
-/*
- * Take in what other sessions have committed.  Invalidations are read when a
- * transaction starts, so this one does nothing else.
- */
-static bool
-notice_changes(void)
-{
-	StartTransactionCommand();
-	CommitTransactionCommand();
-	return definition_changed;
-}
-
-static int64
-next_partition_check(void)
-{
-	return tm_clock_monotonic_us() + tm_setting_partition_check_interval * INT64CONST(1000);
-}
-
-/* Is this partition the work of this worker? */
-static bool
-owns_partition(const MetaIngest *ingest, int index, int32 partition)
-{
-	return partition % ingest->workers == index;
-}
-
-static bool
-is_wanted(const IngestWorker *worker, const MetaIngest *ingest)
-{
-	return ingest != NULL && ingest->state == META_RUNNING && worker->index < ingest->workers;
-}
-
-/* ---- start ---- */
-
-/* What a worker knows about its ingest before it asks the brokers. */
-typedef struct StartView
-{
-	MetaIngest *ingest;
-	char	   *name;			/* of the stream */
-	StreamStart *start;			/* NULL when there are positions already */
-	int			npartitions;	/* of this worker */
-	MetaPartition *partitions;
-} StartView;
-
-/* The worker's own partitions, as they are committed. */
-static MetaPartition *
-list_own_partitions(const IngestWorker *worker, const MetaIngest *ingest, int *count, int *nall)
-{
-	MetaPartition *all = tm_meta_partition_list(worker->stream, nall);
-
-	*count = 0;
-	for (int i = 0; i < *nall; i++)
-		if (owns_partition(ingest, worker->index, all[i].partition))
-			all[(*count)++] = all[i];
-	return all;
-}
-
-/* A client that reads single messages: for the watch over the topic. */
-static KafkaConsumer *
-open_reader(const StreamOptions *options, MemoryContext cxt)
-{
-	KafkaConsumerOptions reader = {
-		.properties = tm_stream_get_properties(options, options->owner),
-		.topic = options->topic,
-		.client_id = options->client_id,
-		.read_committed = options->read_committed,
-		.queued_kbytes = READER_QUEUE_KBYTES,
-		.single = true
-	};
-
-	return tm_kafka_consumer_open(&reader, cxt);
-}
-
-/*
- * Read what is to be done, and make the clients.  False when the ingest is not
- * to run (any more).
- */
-static bool
-read_definition(IngestWorker *worker, StartView *view)
-{
-	bool		wanted;
-	MemoryContext before;
-
-	MemoryContextReset(worker->cxt);
-	definition_changed = false;
-	tm_worker_begin();
-	before = MemoryContextSwitchTo(worker->cxt);
-	view->ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	wanted = is_wanted(worker, view->ingest);
-	if (wanted)
-	{
-		int			nall;
-
-		view->name = get_rel_name(worker->stream);
-		view->partitions = list_own_partitions(worker, view->ingest, &view->npartitions, &nall);
-		view->start = nall == 0 ? tm_stream_parse_start(view->ingest->start_at) : NULL;
-		worker->options = tm_stream_get_options(worker->stream);
-		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
-												   true, worker->cxt);
-		worker->watch.reader = open_reader(worker->options, worker->cxt);
-	}
-	MemoryContextSwitchTo(before);
-	tm_worker_commit();
-	return wanted;
-}
-
-/* Did nobody touch what was checked? */
-static bool
-is_unchanged(const StartView *view, const MetaIngest *ingest, int n, const MetaPartition *partitions)
-{
-	if (ingest->since != view->ingest->since || ingest->workers != view->ingest->workers)
-		return false;
-	for (int i = 0; i < n; i++)
-	{
-		int			k = 0;
-
-		while (k < view->npartitions && view->partitions[k].partition != partitions[i].partition)
-			k++;
-		if (k < view->npartitions ?
-			view->partitions[k].next_offset != partitions[i].next_offset ||
-			view->partitions[k].last_offset != partitions[i].last_offset :
-			partitions[i].last_offset >= 0)
-			return false;
-	}
-	return true;
-}
-
-/* Remember where to start, and what the catalog says about it. */
-static int64 *
-init_positions(IngestWorker *worker, int n, const MetaPartition *partitions)
-{
-	int64	   *offsets = palloc(sizeof(int64) * Max(n, 1));
-
-	worker->npartitions = n;
-	worker->partitions = palloc(sizeof(int32) * Max(n, 1));
-	worker->saved_end = palloc(sizeof(int64) * Max(n, 1));
-	worker->saved_next = palloc(sizeof(int64) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-	{
-		worker->partitions[i] = partitions[i].partition;
-		worker->saved_end[i] = partitions[i].end_offset;
-		worker->saved_next[i] = offsets[i] = partitions[i].next_offset;
-	}
-	tm_ingest_watch_begin(&worker->watch, worker->watch.reader, n, partitions);
-	return offsets;
-}
-
-typedef enum StartOutcome
-{
-	START_DONE,
-	START_AGAIN,				/* somebody changed it meanwhile */
-	START_NOT_WANTED,
-} StartOutcome;
-
-/* Write down what the brokers said.  *offsets: where to start. */
-static StartOutcome
-save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
-		   const char *cluster_id, int64 **offsets)
-{
-	StartOutcome outcome = START_NOT_WANTED;
-	MetaIngest *ingest;
-	MetaPartition *mine;
-	MemoryContext before;
-	int			n;
-	int			nall;
-
-	tm_worker_begin();
-	before = MemoryContextSwitchTo(worker->cxt);
-	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	if (is_wanted(worker, ingest))
-	{
-		tm_ingest_offsets_insert(ingest, log);
-		mine = list_own_partitions(worker, ingest, &n, &nall);
-		outcome = is_unchanged(view, ingest, n, mine) ? START_DONE : START_AGAIN;
-	}
-	if (outcome == START_DONE)
-	{
-		if (ingest->cluster_id == NULL)
-			tm_meta_ingest_set_cluster(ingest->stream, cluster_id);
-		worker->workers = ingest->workers;
-		*offsets = init_positions(worker, n, mine);
-		/* what was idle may have messages since: that is to be proved again */
-		tm_meta_partition_end_idleness(worker->stream, worker->npartitions, worker->partitions);
-		tm_ingest_set_view_targets(worker->stream);
-	}
-	MemoryContextSwitchTo(before);
-	if (outcome == START_AGAIN)
-		AbortCurrentTransaction();
-	else
-		tm_worker_commit();
-	return outcome;
-}
-
-/*
- * Find out where to start, and assign.  The brokers are asked between two
- * transactions, so that none is open while they do not answer.  False when the
- * ingest is not to run (any more).
- */
-static bool
-start_reading(IngestWorker *worker)
-{
-	StartOutcome outcome = START_AGAIN;
-	int64	   *offsets = NULL;
-
-	while (outcome == START_AGAIN && tm_worker_continue())
-	{
-		StartView	view = {0};
-		IngestLog	log;
-		MemoryContext before;
-		char	   *cluster_id;
-
-		if (!read_definition(worker, &view))
-			return false;
-		before = MemoryContextSwitchTo(worker->cxt);
-		tm_ingest_offsets_ask(worker->options, worker->watch.reader, view.start, &log);
-		cluster_id = tm_ingest_offsets_check(view.ingest, view.name, worker->options,
-											 worker->watch.reader, &log,
-											 view.npartitions, view.partitions);
-		MemoryContextSwitchTo(before);
-		TM_FAULT("checked");
-		outcome = save_start(worker, &view, &log, cluster_id, &offsets);
-	}
-	if (outcome != START_DONE)
-		return false;
-	worker->has_unpopulated = true;
-	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
-	TM_FAULT("assigned");
-	worker->idleness = tm_ingest_idle_create(worker->npartitions, worker->partitions, worker->cxt);
-	worker->next_check = next_partition_check();
-	worker->next_save = 0;
-	worker->next_clock = 0;
-	worker->check_watermark = worker->workers > 1;
-	worker->idle = true;
-	return true;
-}
 
 /* ---- gathering a batch ---- */
 
@@ -390,7 +109,7 @@ gather(IngestWorker *worker)
 									   worker->options->batch_max_bytes);
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		/* the first message is here: what was committed before it counts */
-		if (empty && count > 0 && notice_changes())
+		if (empty && count > 0 && tm_ingest_worker_notice())
 			return false;
 		empty = count == 0;
 		if (is_full(worker, count, bytes) || tm_kafka_consumer_is_full(worker->consumer))
@@ -663,17 +382,20 @@ work_batch(IngestWorker *worker, bool wanted)
 	IngestPosition *positions = get_positions(worker);
 	IngestOutcome outcome = INGEST_APPLIED;
 	size_t		bytes;
-	bool		checked;
+	bool		checked = false;
+	bool		moved = positions_moved(worker, positions);
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
 	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
 	if (batch.nmessages > 0 || wanted || worker->more ||
-		(tm_clock_monotonic_us() >= worker->next_save && positions_moved(worker, positions)))
+		(tm_clock_monotonic_us() >= worker->next_save && moved))
 	{
 		TM_FAULT("polled");
-		if (!confirm_topic(worker, ends_went_back(worker, positions), &checked))
+		/* what only ends idleness must not wait for brokers */
+		if ((batch.nmessages > 0 || moved) &&
+			!confirm_topic(worker, ends_went_back(worker, positions), &checked))
 			return false;
 		outcome = apply_twice(worker, &batch);
 		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
@@ -697,7 +419,7 @@ work_batch(IngestWorker *worker, bool wanted)
 	MemoryContextSwitchTo(before);
 	MemoryContextReset(worker->batch_cxt);
 	if (outcome == INGEST_CHANGED)
-		definition_changed = true;
+		tm_ingest_worker_set_changed();
 	return outcome == INGEST_APPLIED || outcome == INGEST_CHANGED;
 }
 
@@ -723,7 +445,7 @@ is_watermark_due(IngestWorker *worker)
 	worker->check_watermark = false;
 	tm_worker_begin();
 	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
-	if (is_wanted(worker, ingest))
+	if (tm_ingest_worker_is_wanted(worker, ingest))
 		result = tm_ingest_watermark_is_behind(ingest, worker->options, DT_NOBEGIN) ||
 			(passes && tm_ingest_closes_windows(ingest) &&
 			 tm_ingest_watermark_is_behind(ingest, worker->options, tm_clock_now()));
@@ -731,14 +453,34 @@ is_watermark_due(IngestWorker *worker)
 	return result;
 }
 
-/* Find idle partitions and store that.  False as work_batch(). */
+/*
+ * Is there a view that may have windows to close though no message comes: one
+ * that has joined just now, or one of a process that ended in the middle?
+ */
+static bool
+have_closing_views_changed(IngestWorker *worker)
+{
+	MetaIngest *ingest;
+	bool		result;
+
+	if (!worker->idle || !tm_ingest_worker_have_views_changed())
+		return false;
+	tm_worker_begin();
+	ingest = tm_ingest_lock(worker->stream, AccessShareLock);
+	result = tm_ingest_worker_is_wanted(worker, ingest) && tm_ingest_closes_windows(ingest);
+	tm_worker_commit();
+	return result;
+}
+
+/* What is to be done without a message.  False as work_batch(). */
 static bool
 watch_watermark(IngestWorker *worker)
 {
-	if (definition_changed)
+	if (tm_ingest_worker_is_changed() || (worker->idle && tm_ingest_worker_notice()))
 		return true;
 	tm_ingest_idle_check(worker->idleness, worker->options, worker->consumer);
-	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker))
+	if (!tm_ingest_idle_has_findings(worker->idleness) && !is_watermark_due(worker) &&
+		!have_closing_views_changed(worker))
 		return true;
 	return work_batch(worker, true);
 }
@@ -759,23 +501,24 @@ check_assignment(IngestWorker *worker)
 {
 	int			nall;
 
-	if (definition_changed)
-		return start_reading(worker);
+	if (tm_ingest_worker_is_changed())
+		return tm_ingest_worker_start(worker);
 	if (tm_clock_monotonic_us() < worker->next_check)
 		return true;
-	worker->next_check = next_partition_check();
+	worker->next_check = tm_ingest_worker_next_check();
 	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
 	tm_worker_commit();
 	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
-	return start_reading(worker);
+	return tm_ingest_worker_start(worker);
 }
 
 static void
 run_worker(IngestWorker *worker)
 {
-	if (!start_reading(worker))
+	tm_ingest_worker_watch(worker->stream);
+	if (!tm_ingest_worker_start(worker))
 		return;
 	while (tm_worker_continue())
 	{
@@ -839,10 +582,7 @@ tm_ingest_worker_main(Datum arg)
 	tm_worker_init_process(info.database);
 	set_work_mem();
 	TM_FAULT("started");
-	worker.stream = my_stream = info.object;
-	CacheRegisterRelcacheCallback(on_relcache, (Datum) 0);
-	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_syscache, (Datum) 0);
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, on_syscache, (Datum) 0);
+	worker.stream = info.object;
 	worker.index = info.index;
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker", ALLOCSET_DEFAULT_SIZES);
 	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker batch",

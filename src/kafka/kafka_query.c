@@ -333,11 +333,7 @@ kafka_time(TimestampTz time)
 	return (time / 1000) + (time % 1000 > 0 ? 1 : 0) + epoch_us / 1000;
 }
 
-/*
- * Asked as the offset for the time "end", because
- * rd_kafka_query_watermark_offsets() does not keep to its time while the leader
- * cannot be reached.
- */
+/* One question where the two bounds take two (see ask_bound()). */
 bool
 tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
 						  int timeout_ms)

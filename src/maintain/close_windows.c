@@ -274,6 +274,12 @@ prunable(const ViewSpec *spec, const MetaProgress *progress)
 	return passed(spec, progress->horizon, spec->options.retention);
 }
 
+TimestampTz
+tm_maintain_pruned_until(const ViewSpec *spec, const MetaProgress *progress)
+{
+	return Max(progress->pruned_until, Min(prunable(spec, progress), progress->closed_until));
+}
+
 static bool
 has_more(const ViewSpec *spec, const MetaProgress *progress)
 {

@@ -329,6 +329,7 @@ order_panes(PaneWalk *walk, TupleDesc tupdesc)
 							 &walk->sort_operators[n], NULL, NULL, NULL);
 }
 
+/* Frees the delta. */
 static void
 sort_panes(PaneWalk *walk, Tuplestorestate *delta, TupleDesc tupdesc)
 {
@@ -344,6 +345,7 @@ sort_panes(PaneWalk *walk, Tuplestorestate *delta, TupleDesc tupdesc)
 		CHECK_FOR_INTERRUPTS();
 		tuplesort_puttupleslot(walk->panes, pane);
 	}
+	tuplestore_end(delta);
 	tuplesort_performsort(walk->panes);
 	ExecDropSingleTupleTableSlot(pane);
 }
@@ -612,7 +614,6 @@ tm_delta_expand_run(DeltaExpand *expand, Tuplestorestate *delta, ViewRows rows,
 								   expand->sort_operators, expand->collations,
 								   expand->nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	make_windows(expand, delta, *tupdesc, rows == VIEW_ROWS_ON_TIME, windows);
-	tuplestore_end(delta);
 	tuplesort_performsort(windows);
 	combine_windows(expand, windows, result);
 	tuplesort_end(windows);

@@ -43,6 +43,7 @@ typedef struct AdmitRun
 	const MetaView *view;
 	const ViewSpec *spec;
 	MetaProgress progress;
+	TimestampTz pruned_until;
 	bool		closed;			/* rows of closed windows, or the others */
 	Relation	table;
 	Snapshot	snapshot;
@@ -78,7 +79,7 @@ is_pruned(const AdmitRun *run, TupleTableSlot *slot)
 {
 	int			column = run->spec->window.kind == VIEW_WINDOW_SESSION ? LATE_EVENT_TIME : LATE_WINDOW_END;
 
-	return get_time(slot, column) <= run->progress.pruned_until;
+	return get_time(slot, column) <= run->pruned_until;
 }
 
 /* Windows that are closed have their final rows, which are to be corrected. */
@@ -269,6 +270,7 @@ tm_maintain_admit(const MetaView *view)
 	run->spec = tm_view_load_spec(view);
 	check_emit(view, run->spec);
 	tm_meta_progress_get(view->state_table, &run->progress);
+	run->pruned_until = tm_maintain_pruned_until(run->spec, &run->progress);
 	run->chunk_cxt = AllocSetContextCreate(cxt, "tidemark admit chunk", ALLOCSET_DEFAULT_SIZES);
 	run->row_desc = tm_late_row_desc(view->source);
 	prepare_populate(run);

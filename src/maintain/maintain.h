@@ -47,6 +47,12 @@ extern void tm_maintain_apply_source(const MetaView *view);
 extern bool tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit);
 
 /*
+ * Windows that end up to then have left the view, or are about to: a commit may
+ * have removed some of their groups only.
+ */
+extern TimestampTz tm_maintain_pruned_until(const ViewSpec *spec, const MetaProgress *progress);
+
+/*
  * Tell whoever listens what this transaction has changed in the view since it
  * was last told; watermark: of the source.  Nothing, for a view without
  * tidemark.notify.

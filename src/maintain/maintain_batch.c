@@ -67,7 +67,8 @@ on_relcache(Datum arg, Oid relid)
 	hash_seq_init(&status, views);
 	while ((entry = hash_seq_search(&status)) != NULL)
 		if (relid == InvalidOid || relid == entry->query_view || relid == entry->source ||
-			relid == entry->state_table || list_member_oid(entry->other_tables, relid))
+			relid == entry->state_table || relid == entry->final_table ||
+			list_member_oid(entry->other_tables, relid))
 			entry->valid = false;
 }
 
@@ -139,6 +140,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	before = MemoryContextSwitchTo(entry->cxt);
 	entry->query_view = view->query_view;
 	entry->source = view->source;
+	entry->final_table = view->final_table;
 	entry->valid = true;		/* an invalidation from here on must show */
 	entry->spec = tm_view_load_spec(view);
 	entry->other_tables = entry->spec->other_tables;

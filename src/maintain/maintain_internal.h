@@ -190,6 +190,7 @@ typedef struct MaintainView
 	bool		valid;
 	Oid			query_view;
 	Oid			source;
+	Oid			final_table;	/* or InvalidOid */
 	List	   *other_tables;
 	MemoryContext cxt;			/* of all that follows */
 	ViewSpec   *spec;

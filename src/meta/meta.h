@@ -153,6 +153,9 @@ extern void tm_meta_partition_end_idleness(Oid stream, int n, const int32 *parti
 extern void tm_meta_partition_delete(Oid stream);
 extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to);
 
+/* A dead letter of stage decode became a row, and moved no watermark. */
+extern void tm_meta_replayed_insert(Oid stream, int32 partition, int64 offset);
+
 /* ---- the clock of manual streams (meta_clock.c) ---- */
 
 /* Of the streams of this owner; DT_NOBEGIN = real time. */
@@ -195,6 +198,9 @@ extern MetaView *tm_meta_view_find_by_any(Oid relid);
 
 /* By state table, as the active snapshot sees it. */
 extern MetaView *tm_meta_view_find_seen(Oid state_table);
+
+/* The table of views: every change of it is a relcache invalidation. */
+extern Oid	tm_meta_view_catalog(void);
 
 /* Views over this source, in order of state table OID. */
 extern List *tm_meta_view_list(Oid source); /* InvalidOid = all */
@@ -308,11 +314,15 @@ extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
 
 /*
- * What the ingest of a stream has not read and so moved no watermark: before
- * its first offsets, and what reset_ingest() left out.  As the active snapshot
- * sees it; nothing from before the offsets began anew.
+ * What has moved no watermark of a stream: messages before the first offsets of
+ * its ingest, those that reset_ingest() left out, and replayed ones.  As the
+ * active snapshot sees it; nothing from before the offsets began anew.  Ordered
+ * by partition and from.
  */
-extern MetaRange *tm_meta_stream_list_unread(Oid stream, int *count);
+extern MetaRange *tm_meta_stream_list_quiet(Oid stream, int *count);
+
+/* Is the offset in one of such ranges? */
+extern bool tm_meta_range_contains(const MetaRange *ranges, int n, int32 partition, int64 offset);
 
 /* ---- raw rows that a view has but its table has not (meta_removed.c) ---- */
 

@@ -83,8 +83,19 @@ tm_meta_view_list_skipped(Oid state_table, int *count)
 	return list_ranges(&statement, state_table, count);
 }
 
+static int
+compare_ranges(const void *a, const void *b)
+{
+	const MetaRange *left = a;
+	const MetaRange *right = b;
+
+	if (left->partition != right->partition)
+		return left->partition < right->partition ? -1 : 1;
+	return left->from < right->from ? -1 : left->from > right->from;
+}
+
 MetaRange *
-tm_meta_stream_list_unread(Oid stream, int *count)
+tm_meta_stream_list_quiet(Oid stream, int *count)
 {
 	static MetaStatement statement = {
 		.sql = "SELECT partition, 0::bigint, first_offset, NULL::timestamptz, NULL::timestamptz AS at "
@@ -92,6 +103,9 @@ tm_meta_stream_list_unread(Oid stream, int *count)
 		"UNION ALL "
 		"SELECT partition, from_offset, to_offset, NULL::timestamptz, recorded_at "
 		"FROM tidemark_state.skipped_range WHERE stream = $1 "
+		"UNION ALL "
+		"SELECT partition, kafka_offset, kafka_offset + 1, NULL::timestamptz, recorded_at "
+		"FROM tidemark_state.replayed WHERE stream = $1 "
 		"ORDER BY 1, 5 NULLS FIRST, 2",
 		.nargs = 1,
 		.argtypes = {OIDOID},
@@ -108,6 +122,26 @@ tm_meta_stream_list_unread(Oid stream, int *count)
 			while (n > 0 && ranges[n - 1].partition == ranges[i].partition)
 				n--;
 	}
+	qsort(ranges, n, sizeof(MetaRange), compare_ranges);
 	*count = n;
 	return ranges;
+}
+
+bool
+tm_meta_range_contains(const MetaRange *ranges, int n, int32 partition, int64 offset)
+{
+	MetaRange	key = {.partition = partition,.from = offset};
+	int			low = 0;
+
+	/* how many ranges begin at the offset or before it */
+	while (low < n)
+	{
+		int			middle = low + (n - low) / 2;
+
+		if (compare_ranges(&ranges[middle], &key) <= 0)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low > 0 && ranges[low - 1].partition == partition && offset < ranges[low - 1].to;
 }

@@ -214,10 +214,16 @@ tm_meta_partition_delete(Oid stream)
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
+	static MetaStatement replayed = {
+		.sql = "DELETE FROM tidemark_state.replayed WHERE stream = $1",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
 	Datum		values[1] = {ObjectIdGetDatum(stream)};
 
 	tm_meta_statement_run(&partitions, values, NULL);
 	tm_meta_statement_run(&skipped, values, NULL);
+	tm_meta_statement_run(&replayed, values, NULL);
 }
 
 void
@@ -231,6 +237,21 @@ tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to)
 	};
 	Datum		values[4] = {ObjectIdGetDatum(stream), Int32GetDatum(partition),
 	Int64GetDatum(from), Int64GetDatum(to)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}
+
+void
+tm_meta_replayed_insert(Oid stream, int32 partition, int64 offset)
+{
+	static MetaStatement statement = {
+		.sql = "INSERT INTO tidemark_state.replayed (stream, partition, kafka_offset, recorded_at) "
+		"VALUES ($1, $2, $3, pg_catalog.now())",
+		.nargs = 3,
+		.argtypes = {OIDOID, INT4OID, INT8OID}
+	};
+	Datum		values[3] = {ObjectIdGetDatum(stream), Int32GetDatum(partition),
+	Int64GetDatum(offset)};
 
 	tm_meta_statement_run(&statement, values, NULL);
 }

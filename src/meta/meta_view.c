@@ -236,11 +236,17 @@ fill_parameters(const MetaView *view, Datum *values, char *nulls)
 	values[16] = ObjectIdGetDatum(MyDatabaseId);
 }
 
+Oid
+tm_meta_view_catalog(void)
+{
+	return get_relname_relid("view", tm_meta_state_schema());
+}
+
 /* Make every backend rebuild its set of sources and states. */
 static void
 invalidate_views(void)
 {
-	CacheInvalidateRelcacheByRelid(get_relname_relid("view", tm_meta_state_schema()));
+	CacheInvalidateRelcacheByRelid(tm_meta_view_catalog());
 }
 
 void

@@ -62,6 +62,14 @@ CREATE TABLE tidemark_state.skipped_range (
 );
 COMMENT ON TABLE tidemark_state.skipped_range IS 'offsets that reset_ingest() left out: from_offset up to, not including, to_offset';
 
+CREATE TABLE tidemark_state.replayed (
+    stream       regclass NOT NULL,
+    partition    integer NOT NULL,
+    kafka_offset bigint NOT NULL,
+    recorded_at  timestamptz NOT NULL
+);
+COMMENT ON TABLE tidemark_state.replayed IS 'messages that could not be decoded when their batch came, and were replayed: they have moved no watermark';
+
 CREATE TABLE tidemark_state.view (
     state_table       regclass PRIMARY KEY,
     view              regclass NOT NULL UNIQUE,
@@ -150,6 +158,7 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.ingest', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.skipped_range', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.replayed', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');

@@ -12,6 +12,7 @@
 
 #include "format/format.h"
 #include "kafka/kafka.h"
+#include "meta/meta.h"
 
 /* ---- options (stream_options.c) ---- */
 
@@ -309,7 +310,7 @@ typedef struct StreamBounds
 	int			ngaps;
 	StreamGap  *gaps;			/* left out; they do not overlap */
 	int			nquiet;
-	StreamGap  *quiet;
+	MetaRange  *quiet;			/* of tm_meta_stream_list_quiet() */
 	int64		missing;		/* out: messages that retention had removed */
 } StreamBounds;
 

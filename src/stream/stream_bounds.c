@@ -67,27 +67,22 @@ tm_stream_count_wanted(const StreamBounds *exact, int32 partition, int64 from, i
 	return count;
 }
 
-static const StreamGap *
-find_gap(int n, const StreamGap *gaps, int32 partition, int64 offset)
-{
-	for (int i = 0; i < n; i++)
-		if (gaps[i].partition == partition && offset >= gaps[i].from && offset < gaps[i].to)
-			return &gaps[i];
-	return NULL;
-}
-
 int64
 tm_stream_pass_gap(const StreamBounds *exact, int32 partition, int64 offset)
 {
-	const StreamGap *gap = exact ?
-	find_gap(exact->ngaps, exact->gaps, partition, offset) : NULL;
+	for (int i = 0; exact != NULL && i < exact->ngaps; i++)
+	{
+		const StreamGap *gap = &exact->gaps[i];
 
-	return gap ? gap->to : offset;
+		if (gap->partition == partition && offset >= gap->from && offset < gap->to)
+			return gap->to;
+	}
+	return offset;
 }
 
 bool
 tm_stream_is_quiet(const StreamBounds *exact, int32 partition, int64 offset)
 {
 	return exact != NULL &&
-		find_gap(exact->nquiet, exact->quiet, partition, offset) != NULL;
+		tm_meta_range_contains(exact->quiet, exact->nquiet, partition, offset);
 }

@@ -14,20 +14,29 @@
 
 /* ---- verify_recompute.c ---- */
 
+/* What is compared. */
+typedef struct VerifyRange
+{
+	const TimestampTz *since;	/* windows that start then or later; NULL =
+								 * all */
+	TimestampTz pruned_until;	/* windows that end later; DT_NOBEGIN = all */
+	TimestampTz closed_until;	/* of a view of closed windows: those that end
+								 * up to then */
+} VerifyRange;
+
 /*
  * The two sides of a comparison: what the view keeps, and its query run as
  * batch over what it has applied.  Rows go to dest in the order of the stored
  * keys, which are the first columns (spec->no_keys: none), followed by the
  * user's columns.  Both read under the active snapshot and run as the current
- * user.  since: only windows that start then or later; NULL = all.  Result:
- * what the rows look like.
+ * user.  Result: what the rows look like.
  *
  * tm_verify_run_batch() tells by NOTICE what could not be compared.
  */
 extern TupleDesc tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
-									const TimestampTz *since, DestReceiver *dest);
+									const VerifyRange *range, DestReceiver *dest);
 extern TupleDesc tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
-									 const TimestampTz *since, DestReceiver *dest);
+									 const VerifyRange *range, DestReceiver *dest);
 
 /* ---- verify_compare.c ---- */
 

@@ -93,6 +93,13 @@ add_order(Query *query, int nkeys)
 	}
 }
 
+static void
+add_qual(Query *query, Expr *qual)
+{
+	fix_opfuncids((Node *) qual);
+	query->jointree->quals = make_and_qual(query->jointree->quals, (Node *) qual);
+}
+
 /* WHERE window_start >= since; key is its index among the spec's keys. */
 static void
 add_since(Query *query, const ViewSpec *spec, int key, TimestampTz since)
@@ -108,15 +115,54 @@ add_since(Query *query, const ViewSpec *spec, int key, TimestampTz since)
 
 	if (!OidIsValid(operator))
 		elog(ERROR, "no operator to compare window_start");
-	query->jointree->quals = (Node *)
-		make_opclause(operator, BOOLOID, false, copyObject(tle->expr),
-					  (Expr *) value, InvalidOid, InvalidOid);
-	set_opfuncid((OpExpr *) query->jointree->quals);
+	add_qual(query, make_opclause(operator, BOOLOID, false, copyObject(tle->expr),
+								  (Expr *) value, InvalidOid, InvalidOid));
+}
+
+/* end > time */
+static Expr *
+make_later(const Expr *end, TimestampTz time)
+{
+	Oid			type = exprType((Node *) end);
+	Const	   *value = makeConst(type, -1, InvalidOid, sizeof(TimestampTz),
+								  TimestampTzGetDatum(time), false, FLOAT8PASSBYVAL);
+
+	return make_opclause(lookup_type_cache(type, TYPECACHE_GT_OPR)->gt_opr, BOOLOID, false,
+						 copyObject(unconstify(Expr *, end)), (Expr *) value, InvalidOid,
+						 InvalidOid);
+}
+
+/*
+ * Windows that have left the view are not compared, and of a view of closed
+ * windows only those.  A row without a window is in none that is closed.
+ */
+static void
+add_window_range(Query *query, const ViewSpec *spec, const VerifyRange *range)
+{
+	bool		final = spec->options.emit != VIEW_EMIT_CHANGES;
+	Expr	   *end;
+
+	if (!final && TIMESTAMP_IS_NOBEGIN(range->pruned_until))
+		return;
+	/* the stored keys are the first columns of both sides, in their order */
+	end = tm_view_state_window_end(spec);
+	if (!TIMESTAMP_IS_NOBEGIN(range->pruned_until))
+	{
+		NullTest   *test = makeNode(NullTest);
+
+		test->arg = end;
+		test->nulltesttype = IS_NULL;
+		test->location = -1;
+		add_qual(query, makeBoolExpr(OR_EXPR, list_make2(test, make_later(end, range->pruned_until)),
+									 -1));
+	}
+	if (final)
+		add_qual(query, makeBoolExpr(NOT_EXPR, list_make1(make_later(end, range->closed_until)), -1));
 }
 
 /* chunks: where the query's source is tidemark_state.batch_rows() */
 static TupleDesc
-run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
+run_side(const ViewSpec *spec, Query *inner, const VerifyRange *range,
 		 const MaintainChunks *chunks, DestReceiver *dest)
 {
 	Query	   *query = wrap_query(inner);
@@ -124,8 +170,10 @@ run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
 	PlannedStmt *stmt;
 
 	add_order(query, spec->no_keys ? 0 : spec->nstored_keys);
-	if (since != NULL)
-		add_since(query, spec, tm_view_find_window_start(spec), *since);
+	if (range->since != NULL)
+		add_since(query, spec, tm_view_find_window_start(spec), *range->since);
+	if (VIEW_CLOSES(&spec->options))
+		add_window_range(query, spec, range);
 	AcquireRewriteLocks(query, true, false);
 	rewritten = QueryRewrite(query);
 	if (list_length(rewritten) != 1)
@@ -137,10 +185,13 @@ run_side(const ViewSpec *spec, Query *inner, const TimestampTz *since,
 
 TupleDesc
 tm_verify_run_kept(const MetaView *view, const ViewSpec *spec,
-				   const TimestampTz *since, DestReceiver *dest)
+				   const VerifyRange *range, DestReceiver *dest)
 {
-	return run_side(spec, tm_view_kept_query(spec, view->state_table), since,
-					NULL, dest);
+	Query	   *query = OidIsValid(view->final_table) ?
+	tm_view_kept_final_query(spec, view->final_table) :
+	tm_view_kept_query(spec, view->state_table);
+
+	return run_side(spec, query, range, NULL, dest);
 }
 
 /* ---- what of the stream ---- */
@@ -186,18 +237,6 @@ get_gaps(const MetaView *view, StreamBounds *bounds)
 						get_rel_name(view->source))));
 }
 
-/* What the view may have read by itself: its ingest knew no watermark there. */
-static void
-get_quiet(const MetaView *view, StreamBounds *bounds)
-{
-	int			n;
-	MetaRange  *unread = tm_meta_stream_list_unread(view->source, &n);
-
-	bounds->quiet = palloc_array(StreamGap, Max(n, 1));
-	for (int i = 0; i < n; i++)
-		bounds->quiet[bounds->nquiet++] = make_gap(&unread[i]);
-}
-
 static StreamBounds *
 get_bounds(const MetaView *view)
 {
@@ -220,7 +259,7 @@ get_bounds(const MetaView *view)
 		bounds->max_event_time[i] = applied[i].max_event_time;
 	}
 	get_gaps(view, bounds);
-	get_quiet(view, bounds);
+	bounds->quiet = tm_meta_stream_list_quiet(view->source, &bounds->nquiet);
 	return bounds;
 }
 
@@ -253,7 +292,7 @@ rewind_log(void *arg)
  */
 static TupleDesc
 run_counted_stream(const MetaView *view, const ViewSpec *spec, Oid verdicts,
-				   const TimestampTz *since, StreamBounds *bounds, DestReceiver *dest)
+				   const VerifyRange *range, StreamBounds *bounds, DestReceiver *dest)
 {
 	LogReader	reader = {.bounds = bounds};
 	MaintainChunks chunks = {.next = next_chunk,.rewind = rewind_log,.arg = &reader};
@@ -264,26 +303,26 @@ run_counted_stream(const MetaView *view, const ViewSpec *spec, Oid verdicts,
 	reader.scan = tm_stream_scan_create(tm_stream_get_options(view->source), RelationGetDescr(rel),
 										bms_add_member(bms_copy(spec->needed), 0), GetUserId());
 	rewind_log(&reader);
-	tupdesc = run_side(spec, tm_view_counted_query(spec, verdicts), since, &chunks, dest);
+	tupdesc = run_side(spec, tm_view_counted_query(spec, verdicts), range, &chunks, dest);
 	tm_stream_scan_destroy(reader.scan);
 	table_close(rel, NoLock);
 	return tupdesc;
 }
 
 static TupleDesc
-run_counted(const MetaView *view, const ViewSpec *spec, const TimestampTz *since,
+run_counted(const MetaView *view, const ViewSpec *spec, const VerifyRange *range,
 			StreamBounds *bounds, DestReceiver *dest)
 {
 	Oid			verdicts = tm_meta_verdict_exists(view->state_table) ? view->state_table : InvalidOid;
 
 	if (spec->source_is_stream)
-		return run_counted_stream(view, spec, verdicts, since, bounds, dest);
-	return run_side(spec, tm_view_counted_query(spec, verdicts), since, NULL, dest);
+		return run_counted_stream(view, spec, verdicts, range, bounds, dest);
+	return run_side(spec, tm_view_counted_query(spec, verdicts), range, NULL, dest);
 }
 
 TupleDesc
 tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
-					const TimestampTz *since, DestReceiver *dest)
+					const VerifyRange *range, DestReceiver *dest)
 {
 	StreamBounds *bounds = NULL;
 	TupleDesc	tupdesc;
@@ -296,12 +335,12 @@ tm_verify_run_batch(const MetaView *view, const ViewSpec *spec,
 		bounds = get_bounds(view);
 
 	if (VIEW_CLOSES(&spec->options))
-		tupdesc = run_counted(view, spec, since, bounds, dest);
+		tupdesc = run_counted(view, spec, range, bounds, dest);
 	else
 	{
 		/* after an error the stream room forgets the bounds by itself */
 		tm_stream_set_bounds(bounds);
-		tupdesc = run_side(spec, tm_view_batch_query(spec), since, NULL, dest);
+		tupdesc = run_side(spec, tm_view_batch_query(spec), range, NULL, dest);
 		tm_stream_set_bounds(NULL);
 	}
 	if (bounds != NULL && bounds->missing > 0)

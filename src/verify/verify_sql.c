@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "maintain/maintain.h"
 #include "verify/verify_internal.h"
 
 PG_FUNCTION_INFO_V1(tm_verify);
@@ -74,6 +75,27 @@ check_state(const MetaView *view)
 				 errhint("tidemark.resume() lets it catch up.")));
 }
 
+static void
+find_range(const MetaView *view, const ViewSpec *spec, const TimestampTz *since,
+		   VerifyRange *range)
+{
+	MetaProgress progress;
+
+	range->since = since;
+	range->pruned_until = range->closed_until = DT_NOBEGIN;
+	if (since != NULL && tm_view_find_window_start(spec) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("continuous view \"%s\" is not grouped by window_start",
+						get_rel_name(view->view)),
+				 errhint("Without since all groups are compared.")));
+	if (!VIEW_CLOSES(&spec->options))
+		return;
+	tm_meta_progress_see(view->state_table, &progress);
+	range->pruned_until = tm_maintain_pruned_until(spec, &progress);
+	range->closed_until = progress.closed_until;
+}
+
 /* Both sides, as the view's owner. */
 static void
 compare_sides(const MetaView *view, const TimestampTz *since,
@@ -86,19 +108,15 @@ compare_sides(const MetaView *view, const TimestampTz *since,
 	DestReceiver *receiver;
 	TupleDesc	tupdesc;
 	int64		left_out;
+	VerifyRange range;
 
-	if (since != NULL && tm_view_find_window_start(spec) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("continuous view \"%s\" is not grouped by window_start",
-						get_rel_name(view->view)),
-				 errhint("Without since all groups are compared.")));
+	find_range(view, spec, since, &range);
 	SetTuplestoreDestReceiverParams(store, kept, CurrentMemoryContext, false,
 									NULL, NULL);
-	tupdesc = tm_verify_run_kept(view, spec, since, store);
+	tupdesc = tm_verify_run_kept(view, spec, &range, store);
 	store->rDestroy(store);
 	receiver = tm_verify_compare_create(spec, removal, kept, tupdesc, result);
-	tm_verify_run_batch(view, spec, since, receiver);
+	tm_verify_run_batch(view, spec, &range, receiver);
 	left_out = tm_verify_compare_left_out(receiver);
 	receiver->rDestroy(receiver);
 	tuplestore_end(kept);
@@ -126,6 +144,8 @@ tm_verify(PG_FUNCTION_ARGS)
 
 	LockRelationOid(view->source, AccessShareLock);
 	LockRelationOid(view->state_table, AccessShareLock);
+	if (OidIsValid(view->final_table))
+		LockRelationOid(view->final_table, AccessShareLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	view = tm_meta_view_find_seen(view->state_table);
 	if (view == NULL)

@@ -252,6 +252,12 @@ extern Query *tm_view_counted_query(const ViewSpec *spec, Oid verdicts);
 extern Query *tm_view_kept_query(const ViewSpec *spec, Oid state_table);
 
 /*
+ * The kept side of a view with tidemark.emit = 'final': closed windows, of each
+ * group the last revision.
+ */
+extern Query *tm_view_kept_final_query(const ViewSpec *spec, Oid final_table);
+
+/*
  * Is output column i (0-based among the user's columns) computed from an
  * aggregate whose state is made of floats?  Relative tolerance, 0 = exact.
  */

@@ -177,19 +177,6 @@ tm_view_final_indexed(const ViewSpec *spec, Oid final_table)
 
 /* ---- the end of a window ---- */
 
-/* size [, timezone] of the window function, for tumble_end() and hop_end(). */
-static List *
-window_args(const ViewSpec *spec)
-{
-	List	   *args = spec->window.call->args;
-	int			size = spec->window.kind == VIEW_WINDOW_HOP ? 2 : 1;
-	List	   *result = list_make1(list_nth(args, size));
-
-	if (list_length(args) > size + 2)
-		result = lappend(result, list_nth(args, size + 2));
-	return result;
-}
-
 static Node *
 make_key_var(const ViewKey *key, AttrNumber attno)
 {
@@ -205,7 +192,7 @@ tm_view_state_window_end(const ViewSpec *spec)
 	if (window->end_key >= 0)
 		return (Expr *) tm_view_make_key(spec, &spec->keys[window->end_key]);
 	start = &spec->keys[window->start_key];
-	return (Expr *) tm_view_make_end(spec, make_key_var(start, start->attno), window_args(spec));
+	return (Expr *) tm_view_make_end(spec, make_key_var(start, start->attno), tm_view_end_args(spec->window.call));
 }
 
 Expr *
@@ -217,7 +204,7 @@ tm_view_final_window_end(const ViewSpec *spec)
 
 	if (final->window == spec->window.end_key)
 		return (Expr *) var;
-	return (Expr *) tm_view_make_end(spec, var, window_args(spec));
+	return (Expr *) tm_view_make_end(spec, var, tm_view_end_args(spec->window.call));
 }
 
 static bool
@@ -227,25 +214,33 @@ is_utc(Node *zone)
 		strcmp(TextDatumGetCString(((Const *) zone)->constvalue), "UTC") == 0;
 }
 
+/* The arguments size and timezone of the window function; no zone: NULL. */
+static void
+get_size(const ViewSpec *spec, Node **size, Node **zone)
+{
+	List	   *args = spec->window.call->args;
+	int			i = spec->window.kind == VIEW_WINDOW_HOP ? 2 : 1;
+
+	*size = eval_const_expressions(NULL, list_nth(args, i));
+	*zone = list_length(args) > i + 2 ? eval_const_expressions(NULL, list_nth(args, i + 2)) : NULL;
+}
+
 int64
 tm_view_lead_distance(const ViewSpec *spec)
 {
-	int			lead = tm_view_lead_key(spec);
-	List	   *args;
 	Node	   *size;
+	Node	   *zone;
 	Interval   *span;
 	int64		days;
 
-	if (lead == spec->window.end_key)
+	if (tm_view_lead_key(spec) == spec->window.end_key)
 		return 0;
-	args = window_args(spec);
-	size = eval_const_expressions(NULL, linitial(args));
+	get_size(spec, &size, &zone);
 	if (!IsA(size, Const) || ((Const *) size)->constisnull)
 		return -1;
 	span = DatumGetIntervalP(((Const *) size)->constvalue);
 	days = span->day + (int64) span->month * 31;
-	if (days == 0 || (span->month == 0 && (list_length(args) < 2 ||
-										   is_utc(eval_const_expressions(NULL, lsecond(args))))))
+	if (days == 0 || (span->month == 0 && (zone == NULL || is_utc(zone))))
 		return span->time + days * USECS_PER_DAY;
 	return span->time + days * USECS_PER_DAY + ZONE_SLACK;
 }
@@ -272,6 +267,72 @@ tm_view_final_query(const ViewSpec *spec, Oid final_table, Oid state_table)
 													false));
 	}
 	query->jointree->quals = tm_view_make_populated(state_table);
+	return query;
+}
+
+static Expr *
+make_final_var(Oid final_table, AttrNumber attno)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(final_table, attno, &type, &typmod, &collation);
+	return (Expr *) makeVar(1, attno, type, typmod, collation, 0);
+}
+
+static void
+add_final_column(Query *query, Oid final_table, AttrNumber attno, char *name, bool junk)
+{
+	query->targetList = lappend(query->targetList,
+								makeTargetEntry(make_final_var(final_table, attno),
+												list_length(query->targetList) + 1, name, junk));
+}
+
+/* ORDER BY a column, from the greatest value down for reverse. */
+static SortGroupClause *
+add_sort(Query *query, int column, bool reverse)
+{
+	TargetEntry *tle = list_nth(query->targetList, column);
+	SortGroupClause *clause = makeNode(SortGroupClause);
+	Oid			lt;
+	Oid			gt;
+
+	get_sort_group_operators(exprType((Node *) tle->expr), true, true, true, &lt, &clause->eqop,
+							 &gt, &clause->hashable);
+	clause->sortop = reverse ? gt : lt;
+	clause->nulls_first = reverse;
+	tle->ressortgroupref = clause->tleSortGroupRef = column + 1;
+	query->sortClause = lappend(query->sortClause, clause);
+	return clause;
+}
+
+/* DISTINCT ON the keys, ORDER BY them and the revision, the last one first. */
+static void
+choose_last_revision(Query *query, Oid final_table, AttrNumber revision, int nkeys)
+{
+	add_final_column(query, final_table, revision, "revision", true);
+	for (int i = 0; i < nkeys; i++)
+		query->distinctClause = lappend(query->distinctClause,
+										copyObject(add_sort(query, i, false)));
+	(void) add_sort(query, list_length(query->targetList) - 1, true);
+	query->hasDistinctOn = true;
+}
+
+Query *
+tm_view_kept_final_query(const ViewSpec *spec, Oid final_table)
+{
+	ViewFinal  *final = tm_view_final_layout(spec);
+	Query	   *query = tm_view_make_query(final_table);
+	int			nkeys = 0;
+
+	for (int i = 0; i < spec->nkeys; i++)
+		if (spec->keys[i].end_of < 0)
+			add_final_column(query, final_table, final->keys[i], psprintf("k%d", ++nkeys), false);
+	for (int i = 1; i <= final->noutput; i++)
+		add_final_column(query, final_table, i, get_attname(final_table, i, false), false);
+	if (final->revision != InvalidAttrNumber)
+		choose_last_revision(query, final_table, final->revision, nkeys);
 	return query;
 }
 
@@ -382,8 +443,9 @@ append_revision(StringInfo buf, const MetaView *view, const ViewSpec *spec, cons
 						 quote_identifier(get_attname(view->final_table, final->keys[i], false)));
 		appendStringInfo(&mine, "%sn.k%d", mine.len ? ", " : "", i);
 	}
-	appendStringInfo(buf, ", (SELECT coalesce(pg_catalog.max(r.revision) OPERATOR(pg_catalog.+) 1, 0) "
+	appendStringInfo(buf, ", (SELECT coalesce(pg_catalog.max(r.%s) OPERATOR(pg_catalog.+) 1, 0) "
 					 "FROM tidemark_state.%s r WHERE r.%s OPERATOR(pg_catalog.=) n.k%d",
+					 quote_identifier(get_attname(view->final_table, final->revision, false)),
 					 quote_identifier(get_rel_name(view->final_table)),
 					 quote_identifier(get_attname(view->final_table, final->keys[lead], false)),
 					 lead);

@@ -41,6 +41,12 @@ extern ViewWindowKind tm_view_window_kind(Oid funcid);
 extern bool tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti,
 									 AttrNumber *attno, FuncExpr **call);
 
+/*
+ * Of a complete call of tumble() or hop(): what tumble_end() and hop_end() take
+ * besides window_start.
+ */
+extern List *tm_view_end_args(const FuncExpr *call);
+
 /* Sets window of spec, derives and orders its keys. */
 extern void tm_view_find_window(ViewSpec *spec, ParseState *pstate);
 

@@ -109,6 +109,24 @@ tm_view_is_tumble_column(const Query *query, const Expr *expr, Index *rti, AttrN
 /* ---- keys ---- */
 
 /*
+ * What tumble_end() and hop_end() take besides window_start: size [, timezone];
+ * slide, size, origin [, timezone].
+ */
+List *
+tm_view_end_args(const FuncExpr *call)
+{
+	List	   *args = call->args;
+	List	   *result;
+
+	if (tm_view_window_kind(call->funcid) == VIEW_WINDOW_HOP)
+		return list_copy_tail(args, 1);
+	result = list_make1(lsecond(args));
+	if (list_length(args) > 3)
+		result = lappend(result, lfourth(args));
+	return result;
+}
+
+/*
  * window_end beside window_start of the same call with constant size: derive
  * it.
  */
@@ -116,15 +134,11 @@ static void
 derive_end(ViewSpec *spec, int end, Index rti, const FuncExpr *call)
 {
 	FuncExpr   *complete = complete_call(call);
-	ViewWindowKind kind = tm_view_window_kind(call->funcid);
 	List	   *args;
 
-	if (kind == VIEW_WINDOW_CUMULATE)
+	if (tm_view_window_kind(call->funcid) == VIEW_WINDOW_CUMULATE)
 		return;
-	/* of tumble(ts, size, origin [, timezone]) all but ts and origin */
-	args = list_copy_tail(complete->args, 1);
-	if (kind == VIEW_WINDOW_TUMBLE)
-		args = list_delete_nth_cell(args, 1);
+	args = tm_view_end_args(complete);
 	if (contain_var_clause((Node *) args) || contain_subplans((Node *) args))
 		return;
 	for (int i = 0; i < spec->nkeys; i++)

@@ -27,6 +27,19 @@ sub ingest_is
 	return;
 }
 
+# The topic is not what it was.  A client that asked while it was gone says so,
+# and finds out the rest when it is told to go on.
+sub ingest_fails
+{
+	my ($stream, $reason, $name) = @_;
+	my $failed = "SELECT state FROM tidemark.ingests WHERE stream = '$stream'::regclass";
+
+	wait_until($node, $failed, 'failed');
+	query("SELECT tidemark.resume('$stream')")
+	  if query("SELECT reason FROM tidemark.ingests WHERE stream = '$stream'::regclass") =~ /does not exist/;
+	return ingest_is($stream, 'failed', $reason, $name);
+}
+
 # An ingest that has read the topic.
 sub start
 {
@@ -104,7 +117,7 @@ for my $busy (0, 1)
 	recreate($topic, 2);
 	produce_lines($topic, other_ids(200));
 	kill 'CONT', $pid if $busy;
-	ingest_is($name, 'failed', qr/"\Q$topic\E" was re-created.*reset_ingest/, "re-created under a $name worker: failed");
+	ingest_fails($name, qr/"\Q$topic\E" was re-created.*reset_ingest/, "re-created under a $name worker: failed");
 	is(query("SELECT count(*) FROM ${name}_rows WHERE id >= 1000"), 0, "re-created under a $name worker: none of it was read");
 	check_ids($node, $name, $topic, "re-created under a $name worker");
 }
@@ -123,7 +136,7 @@ for my $filled (0, 1)
 	recreate($topic, 2);
 	produce_lines($topic, grep { /"partition": $filled/ } other_ids(200));
 	kill 'CONT', $pid;
-	ingest_is($name, 'failed', qr/"\Q$topic\E" (was re-created|is out of range).*reset_ingest/,
+	ingest_fails($name, qr/"\Q$topic\E" (was re-created|is out of range).*reset_ingest/,
 		"re-created, partition $filled filled: failed");
 	is(query("SELECT count(*) FROM ${name}_rows WHERE id >= 1000"), 0, "re-created, partition $filled filled: none of it was read");
 }
@@ -132,7 +145,7 @@ for my $filled (0, 1)
 $topic = start('equal', 2, 100);
 recreate($topic, 2);
 produce_lines($topic, other_ids(100));
-ingest_is('equal', 'failed', qr/"\Q$topic\E" was re-created.*reset_ingest/, 're-created with as many messages: failed');
+ingest_fails('equal', qr/"\Q$topic\E" was re-created.*reset_ingest/, 're-created with as many messages: failed');
 
 # What pause() writes does not make its offsets valid again.
 query("SELECT tidemark.pause('equal')");

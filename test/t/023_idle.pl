@@ -98,6 +98,12 @@ is(query($watermark), '13:00', 'after a pause the slowest partition counts');
 set_option('watermark_idle_timeout', '100 ms');
 wait_until($node, $watermark, '15:00');
 
+# another worker takes a partition over, although it was quiet itself
+query("SELECT tidemark.alter_ingest('s', workers => 1)");
+produce([ 1, '15:01' ]);
+wait_until($node, $idle, '0 1 2');
+is(query($watermark), '15:01', 'one worker instead of two');
+
 # without an answer nothing becomes idle, and nothing stays so
 own_broker('kill');
 wait_until($node, $idle, '');

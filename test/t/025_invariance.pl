@@ -18,7 +18,8 @@ note("SEED=$seed");
 
 my $rows = 1200;
 my $partitions = 4;
-my $node = new_node('main', 'tidemark.restart_backoff_max' => '200ms');
+my $node = new_node('main', 'tidemark.restart_backoff_max' => '200ms', 'tidemark.max_workers' => 20,
+	'max_worker_processes' => 32);
 my $topic = new_topic('invariance', $partitions);
 create_kafka_server($node);
 

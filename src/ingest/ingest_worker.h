@@ -1,0 +1,70 @@
+/*
+ * ingest_worker.h
+ *	  Shared by the files that make up the ingest worker (ingest_worker.c,
+ *	  ingest_worker_start.c).
+ */
+#ifndef TM_INGEST_WORKER_H
+#define TM_INGEST_WORKER_H
+
+#include "ingest/ingest_internal.h"
+
+typedef struct IngestWorker
+{
+	Oid			stream;
+	int			index;
+	MemoryContext cxt;			/* lives as long as the assignment */
+	MemoryContext batch_cxt;	/* reset after each batch */
+	MemoryContext error_cxt;	/* survives the abort of a transaction */
+	StreamOptions *options;
+	KafkaConsumer *consumer;
+	IngestWatch watch;			/* over the topic */
+	int			workers;		/* that the partitions are split among */
+	int			npartitions;
+	int32	   *partitions;
+	int64	   *saved_end;		/* end offsets in the catalog, by partition */
+	int64	   *saved_next;		/* and positions */
+	int64		next_check;		/* monotonic us: look for new partitions */
+	int64		next_save;
+	bool		idle;			/* nothing came during the last wait */
+	IngestIdle *idleness;		/* of the partitions */
+	bool		check_watermark;	/* others may have saved at the same time */
+	int64		next_clock;		/* monotonic us: let the watermark follow time */
+	bool		troubled;
+	bool		has_unpopulated;	/* views to be promoted */
+	bool		more;			/* the last batch left windows to close */
+} IngestWorker;
+
+/* ---- ingest_worker_start.c ---- */
+
+/*
+ * Notice changes of the stream and of the set of views from now on; in a
+ * transaction.
+ */
+extern void tm_ingest_worker_watch(Oid stream);
+
+/*
+ * Take in what other sessions have committed.  True: the stream, its server or
+ * its user mapping changed since tm_ingest_worker_start(), so start again.
+ */
+extern bool tm_ingest_worker_notice(void);
+
+/* The same without taking in anything; and say so. */
+extern bool tm_ingest_worker_is_changed(void);
+extern void tm_ingest_worker_set_changed(void);
+
+/* Did a view come, go or change since this was last asked?  True at first. */
+extern bool tm_ingest_worker_have_views_changed(void);
+
+/* When to look for new partitions again: monotonic us. */
+extern int64 tm_ingest_worker_next_check(void);
+
+/* Is a worker of this share still to run? */
+extern bool tm_ingest_worker_is_wanted(const IngestWorker *worker, const MetaIngest *ingest);
+
+/*
+ * Find out where to start, and assign.  False when the ingest is not to run (any
+ * more).
+ */
+extern bool tm_ingest_worker_start(IngestWorker *worker);
+
+#endif							/* TM_INGEST_WORKER_H */

@@ -22,7 +22,7 @@ CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS WITH raw AS (SELECT * F
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start, count(*) FROM (SELECT * FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) t) s GROUP BY k, session_start;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start, count(*) FROM sessions GROUP BY k, session_start;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s WHERE k > 0 GROUP BY k, session_start;
-CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY k, session_start UNION SELECT k, NULL FROM dim;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k FROM dim UNION SELECT k FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY ROLLUP (k, session_start);
 \echo :LAST_ERROR_SQLSTATE

@@ -27,7 +27,7 @@ CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS
 CREATE MATERIALIZED VIEW short WITH (tidemark.continuous) AS
   WITH s AS (SELECT *, tidemark.session_end(at, '10 s') OVER (PARTITION BY k, lower(name) ORDER BY at), lower(name) AS who FROM ev_stream)
   SELECT who, count(*) FILTER (WHERE x > 0) AS positive, session_end AS until, k FROM s GROUP BY k, who, session_end HAVING count(*) > 1;
-SELECT pg_get_viewdef(query_view) FROM tidemark_state.view WHERE view = 'short'::regclass;
+SELECT regexp_replace(pg_get_viewdef(query_view), '\m(s|ev_stream)\.', '', 'g') AS query FROM tidemark_state.view WHERE view = 'short'::regclass;
 SELECT attname, atttypid::regtype FROM pg_attribute WHERE attrelid = (SELECT state_table FROM tidemark_state.view WHERE view = 'short'::regclass) AND attnum > 0 ORDER BY attnum;
 SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = (SELECT state_table FROM tidemark_state.view WHERE view = 'short'::regclass);
 

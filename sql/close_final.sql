@@ -142,6 +142,34 @@ SELECT max(total) < 1000000 AS unchanged FROM v;
 DROP MATERIALIZED VIEW v;
 SELECT * FROM rest() WHERE relation ~ '^[fs]_';
 
+-- the owner of the view, who is nobody special, closes windows: also with his triggers
+CREATE ROLE close_owner;
+CREATE ROLE close_heir;
+GRANT ALL ON SCHEMA ing TO close_owner, close_heir;
+GRANT USAGE ON FOREIGN SERVER m TO close_owner, close_heir;
+SET ROLE close_owner;
+CREATE FOREIGN TABLE o (k text, at timestamptz) SERVER m OPTIONS (topic 'o', event_time 'at');
+CREATE MATERIALIZED VIEW owned WITH (tidemark.continuous, tidemark.emit = 'final') AS
+  SELECT window_end, k, count(*) AS n FROM o, tidemark.tumble(at, '10 s') GROUP BY window_end, k;
+CREATE TABLE who (name text);
+CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO ing.who VALUES (current_user); RETURN NEW; END $$;
+CREATE TRIGGER who AFTER INSERT ON owned FOR EACH ROW EXECUTE FUNCTION who();
+CREATE INDEX ON owned (lower(k)) WHERE n > 1;
+RESET ROLE;
+GRANT SELECT ON o TO close_heir;
+GRANT INSERT ON who TO close_heir;
+SELECT tidemark.inject('o', ARRAY['{"k":"a","at":"2026-01-01T00:00:00Z"}', '{"k":"a","at":"2026-01-01T00:00:20Z"}']);
+ALTER MATERIALIZED VIEW owned OWNER TO close_heir;
+SELECT tidemark.inject('o', '{"k":"a","at":"2026-01-01T00:00:40Z"}');
+SELECT window_end, k, n FROM owned ORDER BY 1;
+TABLE who;
+SET ROLE close_owner;
+SELECT refused('CREATE TRIGGER more AFTER INSERT ON owned FOR EACH ROW EXECUTE FUNCTION who()');
+SELECT refused('DROP TRIGGER who ON owned');
+SELECT refused('CREATE INDEX ON owned (n)');
+RESET ROLE;
+DROP MATERIALIZED VIEW owned;
+
 -- names that are added
 SELECT refused($$CREATE MATERIALIZED VIEW w WITH (tidemark.continuous, tidemark.emit = 'final') AS
   SELECT window_end AS closed_at, count(*) FROM s, tidemark.tumble(at, '10 s') GROUP BY window_end$$);
@@ -256,3 +284,4 @@ DROP SCHEMA ing CASCADE;
 SELECT * FROM rest();
 DROP FUNCTION rest();
 DROP EXTENSION tidemark CASCADE;
+DROP ROLE close_owner, close_heir;

@@ -68,6 +68,22 @@ CREATE MATERIALIZED VIEW over_table WITH (tidemark.continuous, tidemark.notify =
 \o | sed -E 's/ from server process with PID [0-9]+//'
 SELECT tidemark.inject('ts', ARRAY['{"k":"a","v":1}', '{"k":"a","v":2}'], kafka_timestamp => '2026-01-01Z');
 \o
+-- late rows that are admitted: revisions, and changed groups; columns that were added may have other names
+CREATE FOREIGN TABLE l (k text, at timestamptz) SERVER m OPTIONS (topic 'l', event_time 'at');
+CREATE MATERIALIZED VIEW revised WITH (tidemark.continuous, tidemark.notify = 'changed', tidemark.emit = 'final, revisions', tidemark.late = 'table') AS
+  SELECT window_end, k, count(*) AS n FROM l, tidemark.tumble(at, '10 s') GROUP BY window_end, k;
+CREATE MATERIALIZED VIEW corrected WITH (tidemark.continuous, tidemark.notify = 'changed', tidemark.allowed_lateness = '0 s', tidemark.late = 'table') AS
+  SELECT window_end, k, count(*) AS n FROM l, tidemark.tumble(at, '10 s') GROUP BY window_end, k;
+ALTER MATERIALIZED VIEW revised RENAME COLUMN revision TO rev;
+ALTER MATERIALIZED VIEW revised RENAME COLUMN closed_at TO "Closed";
+\o | sed -E 's/ from server process with PID [0-9]+//'
+SELECT tidemark.inject('l', ARRAY['{"k":"a","at":"2026-01-01T00:00:00Z"}', '{"k":null,"at":"2026-01-01T00:00:00Z"}', '{"k":"b","at":"2026-01-01T00:00:30Z"}',
+  '{"k":"a","at":"2026-01-01T00:00:01Z"}', '{"k":null,"at":"2026-01-01T00:00:01Z"}', '{"k":"c","at":"2026-01-01T00:00:01Z"}']);
+SELECT tidemark.admit_late('revised');
+SELECT tidemark.admit_late('corrected');
+SELECT tidemark.admit_late('revised');
+\o
+SELECT window_end, k, n, rev FROM revised ORDER BY k, rev;
 -- sessions
 CREATE FOREIGN TABLE c (k text, at timestamptz) SERVER m OPTIONS (topic 'c', event_time 'at');
 CREATE MATERIALIZED VIEW sessions WITH (tidemark.continuous, tidemark.notify = 'changed') AS

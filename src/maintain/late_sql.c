@@ -91,6 +91,8 @@ Datum
 tm_admit_late(PG_FUNCTION_ARGS)
 {
 	MetaView   *view = require_view(PG_GETARG_OID(0));
+	MetaProgress progress;
+	int64		admitted;
 
 	LockRelationOid(view->source, RowExclusiveLock);
 	tm_maintain_lock(view->state_table);
@@ -100,7 +102,10 @@ tm_admit_late(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("continuous view was dropped by another transaction")));
 	check_state(view);
-	PG_RETURN_INT64(tm_maintain_admit(view));
+	admitted = tm_maintain_admit(view);
+	tm_meta_progress_get(view->state_table, &progress);
+	tm_maintain_notify(view, progress.horizon);
+	PG_RETURN_INT64(admitted);
 }
 
 /* ---- late rows ---- */

@@ -347,7 +347,7 @@ prune_passed(MaintainView *entry, const MetaView *view, MetaProgress *progress, 
 	progress->pruned_until = reached;
 }
 
-/* The common case, which must cost next to nothing: there is nothing to do. */
+/* The common case of an idle stream: there is nothing to do. */
 static bool
 is_up_to_date(const MaintainView *entry, const MetaProgress *progress, TimestampTz watermark)
 {
@@ -363,9 +363,6 @@ tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit)
 	ViewIdentity identity;
 	bool		more;
 
-	tm_meta_progress_get(view->state_table, &progress);
-	if (is_up_to_date(entry, &progress, watermark))
-		return false;
 	tm_maintain_lock(view->state_table);
 	tm_meta_progress_get(view->state_table, &progress);
 	if (is_up_to_date(entry, &progress, watermark))

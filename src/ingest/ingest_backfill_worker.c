@@ -161,7 +161,7 @@ read_definition(BackfillWorker *worker, BackfillStart *start)
 	if (wanted)
 	{
 		worker->options = tm_stream_get_options(view->source);
-		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, false,
+		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner, 0,
 												   worker->cxt);
 		(void) tm_meta_view_partition_list(view->state_table, &known, false);
 		start->view = known == 0 ? tm_stream_parse_start(view->start_at) : NULL;

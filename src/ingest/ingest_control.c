@@ -463,7 +463,7 @@ check_restored(const MetaIngest *ingest, const StreamOptions *options)
 				 errhint("Use tidemark.reset_ingest() to say where to go on.")));
 	if (options->transport == STREAM_MANUAL || ingest->cluster_id == NULL)
 		return;
-	consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
+	consumer = tm_stream_open_consumer(options, options->owner, 0, CurrentMemoryContext);
 	cluster_id = tm_kafka_consumer_cluster_id(consumer, 10000);
 	tm_kafka_consumer_close(consumer);
 	if (cluster_id != NULL && strcmp(cluster_id, ingest->cluster_id) != 0)

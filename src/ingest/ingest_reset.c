@@ -96,7 +96,7 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 				 errmsg("ingest of stream \"%s\" is running", get_rel_name(stream)),
 				 errhint("Use tidemark.pause() first.")));
 	if (options->transport == STREAM_KAFKA)
-		consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
+		consumer = tm_stream_open_consumer(options, options->owner, 0, CurrentMemoryContext);
 	nexisting = tm_stream_list_partitions(options, consumer, &existing);
 	targets = palloc(sizeof(int64) * Max(nexisting, 1));
 	tm_stream_resolve_start(options, consumer, start_at, nexisting, existing, targets);

@@ -252,7 +252,7 @@ set_target_to_end(WaitTarget *target)
 	int			n;
 
 	if (options->transport == STREAM_KAFKA)
-		consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
+		consumer = tm_stream_open_consumer(options, options->owner, 0, CurrentMemoryContext);
 	n = tm_stream_list_partitions(options, consumer, &existing);
 	if (consumer != NULL)
 		tm_kafka_consumer_close(consumer);
@@ -279,7 +279,7 @@ try_target_to_end(WaitTarget *target, int64 timeout_us)
 		set_target_to_end(target);
 		return true;
 	}
-	consumer = tm_stream_open_consumer(options, options->owner, false, CurrentMemoryContext);
+	consumer = tm_stream_open_consumer(options, options->owner, 0, CurrentMemoryContext);
 	answered = tm_kafka_consumer_try_ends(consumer, &n, &ends,
 										  (int) Min(timeout_us / 1000, PG_INT32_MAX));
 	tm_kafka_consumer_close(consumer);

@@ -81,6 +81,15 @@ is_full(const IngestWorker *worker, int count, size_t bytes)
 		bytes >= (size_t) worker->options->batch_max_bytes;
 }
 
+/* Milliseconds to wait at most; hold: see tm_kafka_consumer_hold_us(). */
+static long
+wait_ms(int64 us, int64 hold)
+{
+	if (hold >= 0)
+		us = Min(us, hold);
+	return Max(us / 1000, 1);
+}
+
 /*
  * Gather until the batch is full or its time is over.  Returns with an empty
  * batch after half a second or more in which no message came, whatever else the
@@ -101,6 +110,7 @@ gather(IngestWorker *worker)
 		size_t		bytes;
 		int			added;
 		int64		now;
+		int64		hold;
 
 		if (!tm_worker_continue())
 			break;
@@ -124,10 +134,11 @@ gather(IngestWorker *worker)
 		if (count > 0 && now >= deadline)
 			break;
 		report_trouble(worker, tm_kafka_consumer_trouble(worker->consumer));
+		hold = tm_kafka_consumer_hold_us(worker->consumer);
 		tm_worker_wait(tm_kafka_consumer_fd(worker->consumer),
-					   count > 0 ? Max((deadline - now) / 1000, 1) : WAIT_MS);
+					   wait_ms(count > 0 ? deadline - now : WAIT_MS * 1000, hold));
 		tm_kafka_consumer_drain_fd(worker->consumer);
-		if (count == 0)
+		if (count == 0 && hold < 0)
 		{
 			worker->idle = tm_clock_monotonic_us() - now >= worker->options->batch_max_delay;
 			if (tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2)

@@ -179,8 +179,7 @@ read_definition(IngestWorker *worker, StartView *view)
 		view->partitions = list_own_partitions(worker, view->ingest, &view->npartitions, &nall);
 		view->start = nall == 0 ? tm_stream_parse_start(view->ingest->start_at) : NULL;
 		worker->options = tm_stream_get_options(worker->stream);
-		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
-												   true, worker->cxt);
+		worker->consumer = NULL;
 		worker->watch.reader = open_reader(worker->options, worker->cxt);
 	}
 	MemoryContextSwitchTo(before);
@@ -263,6 +262,8 @@ save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
 			tm_meta_ingest_set_cluster(ingest->stream, cluster_id);
 		worker->workers = ingest->workers;
 		*offsets = init_positions(worker, n, mine);
+		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
+												   Max(n, 1), worker->cxt);
 		/* what was idle may have messages since: that is to be proved again */
 		tm_meta_partition_end_idleness(worker->stream, worker->npartitions, worker->partitions);
 		tm_ingest_set_view_targets(worker->stream);

@@ -99,7 +99,9 @@ typedef struct KafkaConsumerOptions
 	const char *client_id;
 	const char *group_id;		/* for store_group(), or NULL */
 	bool		read_committed;
-	int			queued_kbytes;	/* cap of the library's local queue */
+	int			queued_kbytes;	/* cap of what waits in the library */
+	int			npartitions;	/* > 0: so many are going to be assigned, and
+								 * poll() reads them in order of time */
 	bool		low_latency;	/* worker: fetch.wait small; scan: throughput */
 	bool		single;			/* for fetch_one() alone: fetches no more than
 								 * it has to */
@@ -153,7 +155,9 @@ extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
  * A batch of messages, zero copy: they stay valid until release.  poll() never
  * waits; it appends what the library has until the batch has reached one of the
  * limits, and says how many messages it added.  A message larger than max_bytes is taken when the batch
- * is empty.  Per partition in offset order.
+ * is empty.  Per partition in offset order; in order of time also across
+ * partitions, roughly and by Kafka's timestamps, as far as the messages are at
+ * hand.
  *
  * Throws for what will not pass without help: unknown topic or partition,
  * offset out of range (22003, with partition, offset, and the range), fatal
@@ -162,6 +166,13 @@ extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
  */
 extern int	tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 								   size_t max_bytes);
+
+/*
+ * Microseconds for which poll() may still hold messages back, because those of
+ * another partition should go first; -1 when it holds back nothing.  Call poll()
+ * again then; the descriptor does not tell.
+ */
+extern int64 tm_kafka_consumer_hold_us(const KafkaConsumer *consumer);
 
 /* Is a message at hand that did not fit into the batch any more? */
 extern bool tm_kafka_consumer_is_full(const KafkaConsumer *consumer);

@@ -152,6 +152,7 @@ destroy_handles(void *arg)
 	/* the library wants its messages, queues and topics back first */
 	tm_kafka_consumer_release(consumer);
 	tm_kafka_consumer_discard(consumer);
+	tm_kafka_order_close(consumer);
 	if (consumer->consumer_queue != NULL)
 	{
 		rd_kafka_queue_io_event_enable(consumer->consumer_queue, -1, NULL, 0);
@@ -202,6 +203,7 @@ make_consumer(const KafkaConsumerOptions *options, MemoryContext cxt)
 	consumer->topic = pstrdup(options->topic);
 	if (options->group_id != NULL)
 		consumer->group_id = pstrdup(options->group_id);
+	consumer->ordered = options->npartitions > 0;
 	consumer->chunk = palloc(KAFKA_CHUNK * sizeof(rd_kafka_message_t *));
 	consumer->last_answer = tm_clock_monotonic_us();
 

@@ -22,6 +22,9 @@
 
 #include "kafka/kafka_internal.h"
 
+/* Smallest cap of a partition's queue. */
+#define KAFKA_QUEUE_MIN_KBYTES 128
+
 typedef struct KafkaPropertyRule
 {
 	const char *name;			/* the library's spelling */
@@ -229,11 +232,21 @@ set_fixed_int(KafkaConsumer *consumer, const char *name, int value)
 	set_fixed(consumer, name, buf);
 }
 
+/* Cap of one queue: that of all, or those of the partitions share it. */
+static int
+queue_kbytes(const KafkaConsumerOptions *options)
+{
+	int			kbytes = options->queued_kbytes / Max(options->npartitions, 1);
+
+	return Min(Max(kbytes, KAFKA_QUEUE_MIN_KBYTES), 2097151);
+}
+
 /* Defaults that suit us better than the library's; the user may change them. */
 static void
 set_defaults(KafkaConsumer *consumer, const KafkaConsumerOptions *options)
 {
 	int			fetch_bytes;
+	int			partition_bytes = queue_kbytes(options) / 2 * 1024;
 	char		errstr[KAFKA_TEXT_SIZE];
 
 	set_fixed(consumer, "reconnect.backoff.ms", "100");
@@ -253,6 +266,9 @@ set_defaults(KafkaConsumer *consumer, const KafkaConsumerOptions *options)
 	/* what is on its way comes on top of what is queued */
 	fetch_bytes = Min(options->queued_kbytes, 100000) / 2 * 1024;
 	set_fixed_int(consumer, "fetch.max.bytes", Max(fetch_bytes, 1000000));
+	if (options->npartitions > 0)
+		set_fixed_int(consumer, "max.partition.fetch.bytes",
+					  Min(partition_bytes, 1024 * 1024));
 
 	/* not known to versions before 2.2, which wait for a second */
 	(void) rd_kafka_conf_set(consumer->conf, "fetch.queue.backoff.ms", "20",
@@ -280,7 +296,8 @@ set_fixed_properties(KafkaConsumer *consumer,
 
 	/* the queue is bounded by bytes alone */
 	set_fixed_int(consumer, "queued.max.messages.kbytes",
-				  Min(Max(options->queued_kbytes, 1), 2097151));
+				  queue_kbytes(options));
+	consumer->queue_bytes = (int64) queue_kbytes(options) * 1024;
 	set_fixed(consumer, "queued.min.messages", "10000000");
 
 	/*
@@ -336,6 +353,10 @@ tm_kafka_config_build(KafkaConsumer *consumer,
 		if (rule->hidden && property->value[0] != '\0')
 			consumer->secrets = lappend(consumer->secrets,
 										pstrdup(property->value));
+		if (strcmp(rule->name, "sasl.username") == 0)
+			consumer->username = pstrdup(property->value);
+		else if (strcmp(rule->name, "sasl.password") == 0)
+			consumer->password = pstrdup(property->value);
 	}
 
 	consumer->conf = rd_kafka_conf_new();

@@ -59,6 +59,7 @@ forget_assignment(KafkaConsumer *consumer)
 	tm_kafka_consumer_discard(consumer);
 	for (int i = 0; i < consumer->npartitions; i++)
 		consumer->partitions[i].assigned = false;
+	consumer->nassigned = 0;
 }
 
 /* Make sure that there is an entry for the partition, and assign it. */
@@ -82,6 +83,9 @@ assign_partition(KafkaConsumer *consumer, int32 partition, int64 offset)
 	consumer->partitions[partition].assigned = true;
 	consumer->partitions[partition].at_end = false;
 	consumer->partitions[partition].position = offset;
+	consumer->nassigned++;
+	if (consumer->ordered)
+		tm_kafka_order_open(consumer, partition);
 }
 
 void
@@ -228,15 +232,19 @@ signal_descriptor(KafkaConsumer *consumer)
 		elog(ERROR, "could not signal the event descriptor: %m");
 }
 
-/* Take a chunk from the library's queue.  False when there is nothing. */
+/* Take a chunk from a queue of the library.  False when there is nothing. */
 static bool
 fetch_chunk(KafkaConsumer *consumer, int max_messages)
 {
+	int			room = max_messages - consumer->batch_count;
 	ssize_t		n;
 
 	/* with a timeout this call would wait for a full array */
-	n = tm_kafka_error_consume(consumer, 0, consumer->chunk,
-							   Min(max_messages, KAFKA_CHUNK));
+	if (consumer->ordered)
+		n = tm_kafka_order_fetch(consumer, room, max_messages);
+	else
+		n = tm_kafka_error_consume(consumer, consumer->consumer_queue, 0,
+								   consumer->chunk, Min(room, KAFKA_CHUNK));
 	consumer->chunk_next = 0;
 	consumer->chunk_count = (int) Max(n, 0);
 	return n > 0;
@@ -350,6 +358,7 @@ take_chunk(KafkaConsumer *consumer, int max_messages, size_t max_bytes)
 		fill_message(&consumer->batch[consumer->batch_count], rkm);
 		part->position = rkm->offset + 1;
 		part->at_end = false;
+		part->time = consumer->batch[consumer->batch_count].timestamp;
 		consumer->chunk_next++;
 		consumer->batch_count++;
 		consumer->batch_bytes += bytes;
@@ -382,11 +391,12 @@ tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 
 	/* what was lost before messages came is not lost any more */
 	tm_kafka_error_drain(consumer);
+	tm_kafka_order_begin(consumer);
 	while (take_chunk(consumer, max_messages, max_bytes) &&
 		   consumer->batch_count < max_messages &&
 		   consumer->batch_bytes < max_bytes)
 	{
-		if (!fetch_chunk(consumer, max_messages - consumer->batch_count))
+		if (!fetch_chunk(consumer, max_messages))
 		{
 			empty = true;
 			break;
@@ -425,6 +435,14 @@ tm_kafka_consumer_release(KafkaConsumer *consumer)
 {
 	for (int i = 0; i < consumer->batch_count; i++)
 		rd_kafka_message_destroy(consumer->batch[i].handle);
+
+	/* often enough that a full queue is seen not to be full any more */
+	consumer->released_bytes += consumer->batch_bytes;
+	if (consumer->released_bytes > consumer->queue_bytes / 4)
+	{
+		consumer->released_bytes = 0;
+		tm_kafka_order_wake(consumer);
+	}
 	consumer->batch_count = 0;
 	consumer->batch_bytes = 0;
 }
@@ -486,8 +504,11 @@ tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 					 errdetail("No Kafka broker answered within %d ms.",
 							   timeout_ms)));
 		}
-		if (tm_kafka_error_consume(consumer, KAFKA_SLICE_MS, consumer->chunk,
-								   1) <= 0)
+		if (tm_kafka_error_consume(consumer,
+								   consumer->ordered ?
+								   consumer->partitions[partition].queue :
+								   consumer->consumer_queue,
+								   KAFKA_SLICE_MS, consumer->chunk, 1) <= 0)
 			continue;
 		consumer->chunk_next = 0;
 		consumer->chunk_count = 1;

@@ -313,14 +313,14 @@ tm_kafka_error_callback(rd_kafka_t *rk, int err, const char *reason,
 }
 
 ssize_t
-tm_kafka_error_consume(KafkaConsumer *consumer, int timeout_ms,
-					   rd_kafka_message_t **messages, size_t size)
+tm_kafka_error_consume(KafkaConsumer *consumer, rd_kafka_queue_t *queue,
+					   int timeout_ms, rd_kafka_message_t **messages,
+					   size_t size)
 {
 	ssize_t		n;
 
 	serving = consumer;
-	n = rd_kafka_consume_batch_queue(consumer->consumer_queue, timeout_ms,
-									 messages, size);
+	n = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, size);
 	serving = NULL;
 	return n;
 }

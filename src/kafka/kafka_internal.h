@@ -28,6 +28,13 @@ typedef struct KafkaPartition
 	bool		assigned;
 	bool		at_end;			/* see KafkaPosition */
 	int64		position;		/* next offset that poll() gives */
+
+	/* of a consumer that reads in order of time: see kafka_order.c */
+	rd_kafka_queue_t *queue;	/* NULL before the first assignment */
+	TimestampTz time;			/* of the last message given, or 0 */
+	int64		turn;			/* when it was its turn */
+	int64		held_since;		/* others wait for it; 0 = they did not yet */
+	bool		passed;			/* not to be looked at in this poll() */
 } KafkaPartition;
 
 struct KafkaConsumer
@@ -39,6 +46,9 @@ struct KafkaConsumer
 	char	   *topic;
 	char	   *group_id;		/* NULL: offsets are never committed to Kafka */
 	List	   *secrets;		/* of char *: never shown */
+	bool		ordered;		/* each partition has a queue of its own */
+	char	   *username;		/* as configured, or NULL */
+	char	   *password;
 
 	/* Handles of the client library, NULL when not (or no longer) there. */
 	rd_kafka_conf_t *conf;		/* until rk took it over */
@@ -50,6 +60,14 @@ struct KafkaConsumer
 
 	int			npartitions;	/* entries in partitions */
 	KafkaPartition *partitions;
+	int			nassigned;
+
+	/* see kafka_order.c */
+	TimestampTz now;			/* when the last poll() began */
+	int64		turns;
+	int64		hold_until;		/* 0 = nothing is held back */
+	int64		queue_bytes;	/* limit of what waits in the library */
+	int64		released_bytes; /* given since its threads were woken up */
 
 	/* The batch: given to the caller, destroyed at release. */
 	KafkaMessage *batch;
@@ -123,7 +141,8 @@ extern void tm_kafka_error_callback(rd_kafka_t *rk, int err,
 									const char *reason, void *opaque);
 
 /* rd_kafka_consume_batch_queue(), recording what the callback reports. */
-extern ssize_t tm_kafka_error_consume(KafkaConsumer *consumer, int timeout_ms,
+extern ssize_t tm_kafka_error_consume(KafkaConsumer *consumer,
+									  rd_kafka_queue_t *queue, int timeout_ms,
 									  rd_kafka_message_t **messages,
 									  size_t size);
 
@@ -147,6 +166,28 @@ extern void tm_kafka_config_build(KafkaConsumer *consumer,
 
 /* Destroy what was taken from the library but is in no batch. */
 extern void tm_kafka_consumer_discard(KafkaConsumer *consumer);
+
+/* ---- kafka_order.c ---- */
+
+/* Give a partition a queue of its own; before it is assigned. */
+extern void tm_kafka_order_open(KafkaConsumer *consumer, int32 partition);
+
+/* Give the queues back.  Does not throw. */
+extern void tm_kafka_order_close(KafkaConsumer *consumer);
+
+/* A poll() begins: all partitions are looked at again. */
+extern void tm_kafka_order_begin(KafkaConsumer *consumer);
+
+/*
+ * Take a chunk from the queue of the partition furthest behind.  room: for so
+ * many messages in a batch of max_messages.  0: there is nothing, or it is held
+ * back.
+ */
+extern ssize_t tm_kafka_order_fetch(KafkaConsumer *consumer, int room,
+									int max_messages);
+
+/* Let the library look at its queues now. */
+extern void tm_kafka_order_wake(KafkaConsumer *consumer);
 
 /* ---- kafka_query.c ---- */
 

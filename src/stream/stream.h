@@ -108,8 +108,13 @@ extern void tm_stream_check_definition(Oid relid);
  * (or PUBLIC's) mapping.  Never print them.
  */
 extern List *tm_stream_get_properties(const StreamOptions *options, Oid userid);
+
+/*
+ * npartitions: for an ingest that is going to read so many, in order of time
+ * and with little latency; 0 for everybody else.
+ */
 extern KafkaConsumer *tm_stream_open_consumer(const StreamOptions *options, Oid userid,
-											  bool low_latency, MemoryContext cxt);
+											  int npartitions, MemoryContext cxt);
 
 /*
  * start_at as API.md has it, to offsets per partition (caller gives partitions

@@ -231,7 +231,7 @@ tm_stream_get_properties(const StreamOptions *options, Oid userid)
 
 KafkaConsumer *
 tm_stream_open_consumer(const StreamOptions *options, Oid userid,
-						bool low_latency, MemoryContext cxt)
+						int npartitions, MemoryContext cxt)
 {
 	KafkaConsumerOptions consumer = {0};
 
@@ -239,11 +239,12 @@ tm_stream_open_consumer(const StreamOptions *options, Oid userid,
 	consumer.properties = tm_stream_get_properties(options, userid);
 	consumer.topic = options->topic;
 	consumer.client_id = options->client_id;
-	consumer.group_id = low_latency ? options->group_id : NULL;
+	consumer.group_id = npartitions > 0 ? options->group_id : NULL;
 	consumer.read_committed = options->read_committed;
-	consumer.queued_kbytes = low_latency ?
+	consumer.queued_kbytes = npartitions > 0 ?
 		tm_setting_worker_memory * 1024 / 4 : SCAN_QUEUE_KBYTES;
-	consumer.low_latency = low_latency;
+	consumer.low_latency = npartitions > 0;
+	consumer.npartitions = npartitions;
 	return tm_kafka_consumer_open(&consumer, cxt);
 }
 

@@ -163,7 +163,7 @@ open_source(StreamScan *scan)
 	}
 
 	scan->consumer = tm_stream_open_consumer(scan->options, scan->userid,
-											 false, scan->cxt);
+											 0, scan->cxt);
 	scan->nknown = tm_kafka_consumer_partitions(scan->consumer,
 												STREAM_BROKER_TIMEOUT_MS);
 	scan->known = palloc0_array(KnownPartition, Max(scan->nknown, 1));

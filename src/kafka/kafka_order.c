@@ -155,13 +155,17 @@ is_worth_waiting(KafkaConsumer *consumer, KafkaPartition *part)
 	return true;
 }
 
-/* Messages of one partition in a chunk. */
+/* How many messages of the partition to take at a time. */
 static int
-chunk_size(const KafkaConsumer *consumer, int max_messages)
+chunk_size(const KafkaConsumer *consumer, const KafkaPartition *part,
+		   int max_messages)
 {
 	int			share = max_messages /
 		(KAFKA_CHUNKS_PER_BATCH * Max(consumer->nassigned, 1));
 
+	/* the first one tells where the partition stands */
+	if (part->time == DT_NOBEGIN)
+		return 1;
 	return Min(Max(share, KAFKA_CHUNK_MIN), KAFKA_CHUNK);
 }
 
@@ -169,15 +173,16 @@ ssize_t
 tm_kafka_order_fetch(KafkaConsumer *consumer, int room, int max_messages)
 {
 	KafkaPartition *part;
-	size_t		size = Min(chunk_size(consumer, max_messages), room);
 
 	/* errors of no partition */
 	if (rd_kafka_queue_length(consumer->consumer_queue) > 0)
 		return tm_kafka_error_consume(consumer, consumer->consumer_queue, 0,
-									  consumer->chunk, size);
+									  consumer->chunk,
+									  Min(room, KAFKA_CHUNK));
 
 	while ((part = find_furthest_behind(consumer)) != NULL)
 	{
+		size_t		size = Min(chunk_size(consumer, part, max_messages), room);
 		ssize_t		n = 0;
 
 		if (rd_kafka_queue_length(part->queue) > 0)

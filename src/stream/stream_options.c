@@ -242,7 +242,7 @@ tm_stream_open_consumer(const StreamOptions *options, Oid userid,
 	consumer.group_id = npartitions > 0 ? options->group_id : NULL;
 	consumer.read_committed = options->read_committed;
 	consumer.queued_kbytes = npartitions > 0 ?
-		tm_setting_worker_memory * 1024 / 4 : SCAN_QUEUE_KBYTES;
+		tm_setting_worker_memory * 1024 / 16 : SCAN_QUEUE_KBYTES;
 	consumer.low_latency = npartitions > 0;
 	consumer.npartitions = npartitions;
 	return tm_kafka_consumer_open(&consumer, cxt);

@@ -161,7 +161,7 @@ chunk_size(const KafkaConsumer *consumer, const KafkaPartition *part,
 		   int max_messages)
 {
 	int			share = max_messages /
-		(KAFKA_CHUNKS_PER_BATCH * Max(consumer->nassigned, 1));
+	(KAFKA_CHUNKS_PER_BATCH * Max(consumer->nassigned, 1));
 
 	/* the first one tells where the partition stands */
 	if (part->time == DT_NOBEGIN)

@@ -37,15 +37,16 @@ create_kafka_server($node);
 $node->safe_psql('postgres', qq{
 	CREATE FOREIGN TABLE s (part int, at timestamptz, k_offset bigint OPTIONS (metadata 'offset')) SERVER kafka
 		OPTIONS (topic '$topic', event_time 'at', watermark_delay '1 s', batch_max_rows '1000');
-	CREATE TABLE r (LIKE s);
-	CREATE MATERIALIZED VIEW v WITH (tidemark.continuous, tidemark.allowed_lateness = '10 s') AS
-		SELECT window_start, window_end, count(*) AS n FROM r, tidemark.tumble(at, '10 s')
-		GROUP BY window_start, window_end});
+	CREATE TABLE r (LIKE s)});
 
 # let the library have all of it at hand before the first batch is gathered
 fault($node, 'assigned:wait');
 $node->safe_psql('postgres', q{SELECT tidemark.start_ingest('s', into_table => 'r')});
 wait_for_fault($node, 'assigned');
+$node->safe_psql('postgres', q{
+	CREATE MATERIALIZED VIEW v WITH (tidemark.continuous, tidemark.allowed_lateness = '10 s') AS
+		SELECT window_start, window_end, count(*) AS n FROM r, tidemark.tumble(at, '10 s')
+		GROUP BY window_start, window_end});
 usleep(1_500_000);
 fault($node, '');
 wait_until($node, "SELECT count(*) = $partitions * $rows FROM r");

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::Bin/..";
 use TidemarkTest;
 use TidemarkIngest;
+use POSIX qw(strftime);
 use Time::HiRes qw(usleep);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -27,15 +28,16 @@ for my $partition (0 .. $partitions - 1)
 	for my $i (0 .. $rows - 1)
 	{
 		my $ms = $base * 1000 + $partition * 30_000 + $i * 20;
-		push @lines, sprintf '{"partition": %d, "timestamp": %d, "value": {"part": %d, "at": %.2f}}',
-		  $partition, $ms, $partition, $ms / 1000;
+		push @lines, sprintf '{"partition": %d, "timestamp": %d, "value": {"part": %d, "at": "%s.%03dZ"}}',
+		  $partition, $ms, $partition, strftime("%Y-%m-%dT%H:%M:%S", gmtime($ms / 1000)), $ms % 1000;
 	}
 }
 produce_lines($topic, @lines);
 
 create_kafka_server($node);
 $node->safe_psql('postgres', qq{
-	CREATE FOREIGN TABLE s (part int, at timestamptz, k_offset bigint OPTIONS (metadata 'offset')) SERVER kafka
+	CREATE FOREIGN TABLE s (part int, at timestamptz, k_part int OPTIONS (metadata 'partition'),
+			k_offset bigint OPTIONS (metadata 'offset'), k_wm timestamptz OPTIONS (metadata 'watermark')) SERVER kafka
 		OPTIONS (topic '$topic', event_time 'at', watermark_delay '1 s', batch_max_rows '1000');
 	CREATE TABLE r (LIKE s)});
 

@@ -57,8 +57,6 @@ SELECT window_start, window_end, count(*) AS bids, sum(price) AS total
   FROM bid, tidemark.tumble(bid.at, '1 s')
  GROUP BY window_start, window_end;
 
-SELECT window_start, bids, total, closed_at FROM report ORDER BY window_start DESC LIMIT 4;
-
 -- Views and tables together: who bid highest in the busiest windows?
 SELECT top.window_start, top.auction, top.bids, top.highest, b.bidder
   FROM (SELECT * FROM bids_per_10s ORDER BY bids DESC, window_start, auction LIMIT 3) AS top
@@ -84,6 +82,9 @@ SELECT tidemark.wait_caught_up('bids_per_10s');
 SELECT * FROM tidemark.verify('bids_per_10s');
 SELECT * FROM tidemark.verify('bids_per_channel');
 SELECT * FROM tidemark.verify('report');
+
+-- The windows of a second that have closed so far, each of them once
+SELECT window_start, bids, total, closed_at FROM report ORDER BY window_start DESC LIMIT 4;
 
 -- What an operator reads
 SELECT stream, into_table, state, workers, rows, dead_letters, lag, delay FROM tidemark.ingests;

@@ -4,7 +4,7 @@
 # docs/NAME.md that has a test sql/docs_NAME.sql: each block of SQL occurs in
 # the test, each block without language in the test's expected output.
 # docs/reference.md names every function, view and type of schema tidemark,
-# every column of its views, every option and every setting.
+# every column of its views, every option and every setting.  Links lead somewhere.
 use strict;
 use warnings;
 
@@ -42,6 +42,35 @@ for my $document (glob 'docs/*.md')
 		chomp $block;
 		next unless exists $test{$language} && index($test{$language}, $block) < 0;
 		complain("$document:$line: not in $where{$language}");
+	}
+}
+
+# Links: files, and headings by their words.
+sub anchors
+{
+	my ($document) = @_;
+	my $text = text($document) =~ s/^```.*?^```$//msgr;
+	my %anchor;
+	for my $heading ($text =~ /^#+ (.*)$/mg)
+	{
+		$heading = lc $heading =~ s/[^\w -]//gr;
+		$heading =~ tr/ /-/;
+		my $n = $anchor{$heading}++;
+		$anchor{"$heading-$n"} = 1 if $n;
+	}
+	return \%anchor;
+}
+for my $document ('README.md', glob('docs/*.md'), glob('src/README.md bench/README.md'))
+{
+	my $folder = $document =~ s{[^/]*$}{}r;
+	my $text = text($document) =~ s/^```.*?^```$//msgr;
+	for my $link ($text =~ /\]\((?!https?:)([^)\s]+)\)/g)
+	{
+		my ($file, $anchor) = $link =~ /^([^#]*)#?(.*)$/;
+		my $path = $file ? "$folder$file" : $document;
+		complain("$document: no file for the link $link") unless -e $path;
+		complain("$document: no heading for the link $link")
+		  if $anchor && -e $path && !anchors($path)->{$anchor};
 	}
 }
 

@@ -574,9 +574,8 @@ batch_error_context(void *arg)
 		errcontext("ingest of stream \"%s\"", run->name);
 }
 
-/* Constraint triggers must fire inside the batch, not at its commit. */
-static void
-set_constraints_immediate(void)
+void
+tm_ingest_set_constraints_immediate(void)
 {
 	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
 
@@ -599,7 +598,7 @@ run_steps(BatchRun *run)
 	IngestBatch *batch = run->batch;
 	int64		clock = tm_clock_monotonic_us();
 
-	set_constraints_immediate();
+	tm_ingest_set_constraints_immediate();
 	lock_partitions(run);
 	TM_FAULT("locked");
 	tm_worker_report_phase(WORKER_PHASE_DECODE);

@@ -90,6 +90,12 @@ typedef enum IngestOutcome
  */
 extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 
+/*
+ * Deferred constraint triggers fire while rows are stored, not at commit, for
+ * the rest of the transaction.
+ */
+extern void tm_ingest_set_constraints_immediate(void);
+
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 

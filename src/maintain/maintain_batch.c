@@ -130,6 +130,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	if (entry->cxt != NULL)
 		MemoryContextDelete(entry->cxt);
 	entry->cxt = NULL;
+	entry->other_tables = NIL;	/* on_relcache() reads it while we load */
 	entry->plan = NULL;
 	entry->on_time_plan = entry->late_plan = NULL;
 	entry->merge = NULL;

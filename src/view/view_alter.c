@@ -175,23 +175,6 @@ change_owner(const MetaView *view, const RoleSpec *role)
 }
 
 static void
-refuse_set_options(const List *options)
-{
-	ListCell   *lc;
-
-	foreach(lc, options)
-	{
-		DefElem    *def = lfirst(lc);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"%s%s\" of a continuous view cannot be changed",
-						tm_view_is_tidemark_option(def) ? "tidemark." : "", def->defname),
-				 errhint("Create a new view with the option, then rename both.")));
-	}
-}
-
-static void
 alter_table(AlterTableStmt *stmt)
 {
 	MetaView   *view;
@@ -214,8 +197,11 @@ alter_table(AlterTableStmt *stmt)
 				break;
 			case AT_SetRelOptions:
 			case AT_ResetRelOptions:
-			case AT_ReplaceRelOptions:
-				refuse_set_options((List *) cmd->def);
+				require_owner(view);
+				tm_view_set_options(view, (List *) cmd->def,
+									cmd->subtype == AT_ResetRelOptions);
+				/* all of it: core does not know them */
+				stmt->cmds = foreach_delete_current(stmt->cmds, lc);
 				break;
 			default:
 				ereport(ERROR,
@@ -409,6 +395,17 @@ alter_rename_trigger(RenameStmt *stmt)
 		return;
 	require_owner(view);
 	stmt->relation = name_internal(view->final_table);
+}
+
+/* A rule would hide that nobody writes the view. */
+static void
+check_rule(RuleStmt *stmt)
+{
+	if (find_view(stmt->relation) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("rules are not supported for continuous view \"%s\"",
+						stmt->relation->relname)));
 }
 
 /* CREATE OR REPLACE VIEW must not take a continuous view away from its state. */
@@ -742,9 +739,11 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 		case T_CopyStmt:
 			check_copy((CopyStmt *) stmt);
 			return false;
+		case T_RuleStmt:
+			check_rule((RuleStmt *) stmt);
+			return false;
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
-		case T_RuleStmt:
 			return false;
 		default:
 			break;

@@ -42,7 +42,7 @@ SELECT wrong(), (SELECT count(*) FROM s) AS messages, (SELECT count(*) FROM t) A
 -- all that a trigger could try
 CREATE TABLE act (id serial, act text, said text);
 INSERT INTO act (act) VALUES ('SELECT ing.go(100)'), ('SELECT tidemark.admit_late(''ing.v'')'), ('SELECT tidemark.replay_dead_letters(''ing.s'')'),
-  ('SELECT tidemark.pause(''ing.v'')'), ('DROP VIEW ing.v'),
+  ('SELECT tidemark.pause(''ing.v'')'), ('DROP VIEW ing.v'), ('ALTER MATERIALIZED VIEW ing.v SET (tidemark.late = ''count'')'),
   ('CREATE MATERIALIZED VIEW ing.x WITH (tidemark.continuous) AS SELECT count(*) FROM ing.s'),
   ('CREATE MATERIALIZED VIEW ing.x WITH (tidemark.continuous) AS SELECT count(*) FROM ing.t');
 CREATE FUNCTION try_all() RETURNS trigger LANGUAGE plpgsql AS $$

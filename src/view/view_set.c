@@ -12,8 +12,10 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "commands/defrem.h"
+#include "commands/tablecmds.h"
 #include "commands/tablespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -21,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "base/compat.h"
 #include "view/view_internal.h"
@@ -160,6 +163,18 @@ drop_late_table(const MetaView *view, Oid late_table, int64 rows)
 
 /* ---- all of it ---- */
 
+/* A trigger of the view may not change it under the batch that fires it. */
+static void
+check_not_in_use(Oid state_table)
+{
+	Relation	rel = try_table_open(state_table, AccessShareLock);
+
+	if (rel == NULL)
+		return;
+	CheckTableNotInUse(rel, "ALTER MATERIALIZED VIEW");
+	table_close(rel, AccessShareLock);
+}
+
 /* The view, with no batch on its way through it. */
 static MetaView *
 lock_view(const MetaView *found)
@@ -167,6 +182,7 @@ lock_view(const MetaView *found)
 	MetaView   *view;
 
 	LockRelationOid(found->source, ShareRowExclusiveLock);
+	check_not_in_use(found->state_table);
 	view = tm_meta_view_find_by_state(found->state_table);
 	if (view == NULL)
 		ereport(ERROR,

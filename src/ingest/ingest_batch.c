@@ -593,8 +593,9 @@ lap(int64 *since)
 }
 
 static void
-run_steps(BatchRun *run)
+run_steps(void *arg)
 {
+	BatchRun   *run = arg;
 	IngestBatch *batch = run->batch;
 	int64		clock = tm_clock_monotonic_us();
 
@@ -657,7 +658,7 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	rel = table_open(stream, NoLock);
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);
 	table_close(rel, NoLock);
-	run_steps(&run);
+	tm_ingest_run_alone(run.ingest, run_steps, &run);
 	tm_ingest_signal_at_commit();
 
 	error_context_stack = callback.previous;

@@ -104,6 +104,7 @@ CASES = {
     "o": Case("as a, out of order", window_view(), topic="disorder"),
     "l": Case("final, lateness 10 s", window_view(lateness="10 s"), topic="disorder", lateness="10 s"),
     "m": Case("final, 1 % of rows late", window_view(lateness="0 s"), topic="late", lateness="0 s"),
+    "j": Case("as a, skew", window_view(), topic="skew"),
     "k": Case("skew, final, lateness 0", window_view(lateness="0 s"), topic="skew", lateness="0 s"),
     "K": Case("skew, final, lateness 1 min", window_view(lateness="1 min"), topic="skew", lateness="1 min"),
 }
@@ -137,6 +138,7 @@ class Processes:
 
     def __init__(self):
         self.cpu, self.peak_kb = {}, {}
+        self.delay_s = 0.0      # how long the last one's first thread was ready but had no processor
 
     def sample(self, pids):
         for pid in pids:
@@ -145,6 +147,8 @@ class Processes:
                     fields = f.read().rsplit(")", 1)[1].split()
                 with open(f"/proc/{pid}/status") as f:
                     anon = re.search(r"RssAnon:\s+(\d+)", f.read())
+                with open(f"/proc/{pid}/schedstat") as f:
+                    self.delay_s = int(f.read().split()[1]) / 1e9
             except FileNotFoundError:
                 continue
             self.cpu[pid] = (int(fields[11]) + int(fields[12])) / TICK

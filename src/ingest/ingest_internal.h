@@ -116,6 +116,17 @@ extern void tm_ingest_signal_at_commit(void);
 /* Hash of key and value, to recognise a message again. */
 extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
 
+/* ---- ingest_alone.c: no work on a stream within work on it ---- */
+
+/*
+ * Run step as work on the stream of this ingest: a batch or the like.  What it
+ * runs cannot lead to other work on the stream, its table or their views: 27000.
+ */
+extern void tm_ingest_run_alone(const MetaIngest *ingest, void (*step) (void *arg), void *arg);
+
+/* No such work is under way; source: a stream or the table of one. */
+extern void tm_ingest_check_alone(Oid source);
+
 /* ---- ingest_watermark.c: the watermark of a stream ---- */
 
 /*

@@ -426,8 +426,9 @@ lock_ingest(Oid stream)
 }
 
 static void
-replay(ReplayRun *run)
+replay(void *arg)
 {
+	ReplayRun  *run = arg;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark replay run",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(cxt);
@@ -478,7 +479,7 @@ tm_replay_dead_letters(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
 	InitMaterializedSRF(fcinfo, 0);
 	run.ingest = lock_ingest(PG_GETARG_OID(0));
-	replay(&run);
+	tm_ingest_run_alone(run.ingest, replay, &run);
 	values[0] = Int64GetDatum(run.replayed);
 	values[1] = Int64GetDatum(run.still_bad);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -555,6 +555,13 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("A row that is admitted later may change where a session starts and ends, and join several."),
 				 errhint("Use tidemark.emit = 'changes', which shows sessions as they are, or 'final'."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
+	if (spec->query->havingQual != NULL && spec->options.emit == VIEW_EMIT_REVISIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("HAVING is not supported with tidemark.emit = 'final, revisions'"),
+				 errdetail("A row that is admitted later may make the condition false for a group that has been emitted."),
+				 errhint("Put the condition into the query that reads the view."),
+				 parser_errposition(pstate, exprLocation(spec->query->havingQual))));
 	if (!window->on_event_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -216,6 +216,6 @@ tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
 		batch.npositions = 1;
 	batch.positions = positions;
 	if (batch.npositions > 0)
-		(void) tm_ingest_batch_apply(ingest->stream, &batch);
+		(void) tm_ingest_batch_apply_all(ingest->stream, &batch);
 	pfree(positions);
 }

@@ -90,6 +90,9 @@ typedef enum IngestOutcome
  */
 extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 
+/* The same; and in the same transaction close all windows that it lets close. */
+extern IngestOutcome tm_ingest_batch_apply_all(Oid stream, IngestBatch *batch);
+
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 

@@ -112,7 +112,7 @@ add_late_table(MetaView *view)
 	ViewSpec   *spec = tm_view_load_spec(view);
 	Oid			space = get_rel_tablespace(view->state_table);
 	const char *clause = !OidIsValid(space) ? "" :
-		psprintf(" TABLESPACE %s", quote_identifier(get_tablespace_name(space)));
+	psprintf(" TABLESPACE %s", quote_identifier(get_tablespace_name(space)));
 	MetaIdentity identity;
 	int			number;
 

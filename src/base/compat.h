@@ -369,6 +369,15 @@ tm_json_populate_soft(Datum json, Oid type, int32 typmod, void **cache,
 #endif
 }
 
+/* From 18 on a sort clause says itself that its operator is "greater than". */
+static inline void
+tm_set_reverse_sort(SortGroupClause *clause, bool reverse)
+{
+#if PG_VERSION_NUM >= 180000
+	clause->reverse_sort = reverse;
+#endif
+}
+
 /* CREATE INDEX of a relation that is locked; no privilege is asked for */
 static inline void
 tm_define_index(Oid relid, IndexStmt *stmt)

@@ -93,6 +93,12 @@ extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 /* The same; and in the same transaction close all windows that it lets close. */
 extern IngestOutcome tm_ingest_batch_apply_all(Oid stream, IngestBatch *batch);
 
+/*
+ * Deferred constraint triggers fire while rows are stored, not at commit, for
+ * the rest of the transaction.
+ */
+extern void tm_ingest_set_constraints_immediate(void);
+
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 

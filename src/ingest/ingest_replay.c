@@ -440,6 +440,7 @@ replay(void *arg)
 	tm_meta_stream_find_tables(stream, &run->table, &log);
 	if (OidIsValid(run->table))
 	{
+		tm_ingest_set_constraints_immediate();
 		run->stream_views = tm_ingest_live_views(stream);
 		run->table_views = tm_ingest_live_views(run->ingest->into_table);
 		run->ctx = tm_ingest_context_get(run->ingest, run->stream_views, run->table_views);

@@ -229,7 +229,14 @@ tm_maintain_lock(Oid state_table)
 	LockDatabaseObject(RelationRelationId, state_table, 0, ExclusiveLock);
 }
 
-/* May one of the rows be late for a window of the view? */
+/*
+ * May one of the rows be late for a window of the view?  Or does one lie so far
+ * in the future that its window may end beyond the last timestamp: that is an
+ * error wherever the end is computed, in closing and verify(), so the view has
+ * to fail at the row, whatever else is in the batch.
+ */
+#define FAR_FUTURE (END_TIMESTAMP / 2)
+
 static bool
 has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 {
@@ -239,7 +246,9 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 	{
 		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
 
-		if (!TIMESTAMP_IS_NOBEGIN(time) &&
+		if (TIMESTAMP_IS_NOBEGIN(time))
+			continue;
+		if (time > FAR_FUTURE ||
 			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
 									  Max(batch->rows->info[i].watermark, batch->horizon)))
 			return true;

@@ -32,6 +32,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/settings.h"
 #include "stream/stream.h"
 #include "view/view_internal.h"
 
@@ -245,8 +246,7 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 	int			rc;
 
 	/* the text is read back under the search_path it was written under */
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	tm_setting_push("search_path", META_SEARCH_PATH);
 	text = deparse(has_final ? tm_view_final_query(spec, view->final_table, view->state_table) :
 				   tm_view_visible_query(spec, view->state_table));
 

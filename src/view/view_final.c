@@ -302,6 +302,7 @@ add_sort(Query *query, int column, bool reverse)
 							 &gt, &clause->hashable);
 	clause->sortop = reverse ? gt : lt;
 	clause->nulls_first = reverse;
+	tm_set_reverse_sort(clause, reverse);
 	tle->ressortgroupref = clause->tleSortGroupRef = column + 1;
 	query->sortClause = lappend(query->sortClause, clause);
 	return clause;

@@ -47,6 +47,11 @@ extern bool tm_view_is_tumble_column(const Query *query, const Expr *expr, Index
  */
 extern List *tm_view_end_args(const FuncExpr *call);
 
+/*
+ * Throws when the constant sizes of a complete call of tumble() make no window.
+ */
+extern void tm_view_check_tumble(const FuncExpr *call);
+
 /* Sets window of spec, derives and orders its keys. */
 extern void tm_view_find_window(ViewSpec *spec, ParseState *pstate);
 

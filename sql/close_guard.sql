@@ -30,6 +30,11 @@ SELECT relation, statement, refused(replace(statement, '@', 'tidemark_state.' ||
 RESET ROLE;
 CREATE TABLE child (LIKE tidemark_state.f_1);
 SELECT refused('ALTER TABLE child INHERIT tidemark_state.f_1');
+-- nor do foreign keys lead there
+SET ROLE close_guard;
+CREATE UNIQUE INDEX ON v (window_start, k, revision);
+SELECT refused('CREATE TABLE refers (w timestamptz, k text, r int, FOREIGN KEY (w, k, r) REFERENCES tidemark_state.f_1 (window_start, k, revision))');
+RESET ROLE;
 -- a trigger of the view cannot either
 CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

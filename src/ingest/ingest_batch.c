@@ -680,3 +680,16 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	MemoryContextDelete(cxt);
 	return run.fail ? INGEST_FAILED : INGEST_APPLIED;
 }
+
+IngestOutcome
+tm_ingest_batch_apply_all(Oid stream, IngestBatch *batch)
+{
+	IngestOutcome outcome = tm_ingest_batch_apply(stream, batch);
+
+	while (outcome == INGEST_APPLIED && batch->more)
+	{
+		batch->nmessages = 0;
+		outcome = tm_ingest_batch_apply(stream, batch);
+	}
+	return outcome;
+}

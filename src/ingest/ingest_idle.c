@@ -216,7 +216,7 @@ pass_time(MetaIngest *ingest, const StreamOptions *options, TimestampTz now)
 		batch.npositions = 1;
 	batch.positions = positions;
 	if (batch.npositions > 0)
-		(void) tm_ingest_batch_apply(ingest->stream, &batch);
+		(void) tm_ingest_batch_apply_all(ingest->stream, &batch);
 	pfree(positions);
 	return batch.npositions > 0;
 }

@@ -90,6 +90,9 @@ typedef enum IngestOutcome
  */
 extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 
+/* The same; and in the same transaction close all windows that it lets close. */
+extern IngestOutcome tm_ingest_batch_apply_all(Oid stream, IngestBatch *batch);
+
 /*
  * Deferred constraint triggers fire while rows are stored, not at commit, for
  * the rest of the transaction.

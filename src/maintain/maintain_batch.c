@@ -301,7 +301,7 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch, bool rep
 
 	if (closes)
 	{
-		tm_meta_progress_get(view->state_table, &progress);
+		tm_meta_progress_peek(view->state_table, &progress);
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);

@@ -664,11 +664,7 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	rel = table_open(stream, NoLock);
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);
 	table_close(rel, NoLock);
-
-	/*
-	 * the catalog's path from here on: its statements need not set it each
-	 * time
-	 */
+	/* its statements on the catalog need not set it each time */
 	level = NewGUCNestLevel();
 	tm_setting_push("search_path", META_SEARCH_PATH);
 	tm_ingest_run_alone(run.ingest, run_steps, &run);

@@ -356,7 +356,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 
 	if (closes)
 	{
-		tm_meta_progress_get(view->state_table, &progress);
+		tm_meta_progress_peek(view->state_table, &progress);
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);

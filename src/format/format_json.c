@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "base/compat.h"
 #include "format/format_internal.h"
 
 /* Note which members the current message had. */

@@ -22,6 +22,7 @@
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 
+#include "base/compat.h"
 #include "format/format.h"
 
 #include "server.h"

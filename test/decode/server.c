@@ -16,6 +16,8 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
+#include "base/compat.h"
+
 #include "server.h"
 
 #define HEAP_SIZE ((size_t) 256 << 20)

@@ -149,6 +149,8 @@ tm_format_json_decode(FormatDecoder *decoder, const char *bytes, size_t len,
 	{
 		FormatInput *input = &decoder->inputs[i];
 
+		decoder->current = i;
+		decoder->current_text = NULL;
 		values[i] = (Datum) 0;
 		isnull[i] = !input->column.needed;
 		if (likely(decode_usual(input, &input->node->value, &values[i])))
@@ -158,8 +160,6 @@ tm_format_json_decode(FormatDecoder *decoder, const char *bytes, size_t len,
 			continue;
 		}
 		values[i] = (Datum) 0;
-		decoder->current = i;
-		decoder->current_text = NULL;
 		result = decode_column(decoder, input, guarded, &values[i],
 							   &isnull[i], error);
 	}

@@ -516,6 +516,32 @@ learn_turn(FormatScan *scan, FormatNode *node, FormatTurn *turn,
 	return child;
 }
 
+/*
+ * Scan a member's name and colon, p behind the comma or bracket and lead where
+ * the value before it ended; *child is its node or NULL.
+ */
+static const char *
+scan_name(FormatScan *scan, const char *p, const char *lead, FormatNode *node,
+		  FormatTurn *turn, FormatNode **child, unsigned *flags)
+{
+	unsigned	own = 0;
+	const char *key;
+
+	p = skip_space(p);
+	if (*p != '"')
+		return tm_format_scan_fail(scan, p, "expected a member name");
+	key = p + 1;
+	p = scan_string(scan, key, &own);
+	if (p == NULL)
+		return NULL;
+	*child = find_member(scan, node, key, p - key, own);
+	*flags |= own;
+	p = scan_colon(scan, p + 1);
+	if (p != NULL && own == 0)
+		*child = learn_turn(scan, node, turn, *child, lead, p - lead);
+	return p;
+}
+
 /* Scan an object with members somebody wants, p at its bracket. */
 static const char *
 scan_object(FormatScan *scan, const char *p, FormatNode *node, unsigned *flags)
@@ -534,30 +560,19 @@ scan_object(FormatScan *scan, const char *p, FormatNode *node, unsigned *flags)
 			p = skip_space(p + turn->len);
 		else
 		{
+			FormatNode *found = NULL;
 			const char *lead = p;
-			const char *key;
-			unsigned	key_flags = 0;
 
 			p = skip_space(first ? p + 1 : p);
 			if (*p == '}')
 				break;
 			if (!first && *p != ',')
 				return tm_format_scan_fail(scan, p, "expected \",\" or \"}\"");
-			if (!first)
-				p = skip_space(p + 1);
-			key = p + 1;
-			if (*p != '"')
-				return tm_format_scan_fail(scan, p, "expected a member name");
-			p = scan_string(scan, key, &key_flags);
+			p = scan_name(scan, first ? p : p + 1, lead, node, turn, &found,
+						  &sum);
 			if (p == NULL)
 				return NULL;
-			child = find_member(scan, node, key, p - key, key_flags);
-			p = scan_colon(scan, p + 1);
-			if (p == NULL)
-				return NULL;
-			sum |= key_flags;
-			if (key_flags == 0)
-				child = learn_turn(scan, node, turn, child, lead, p - lead);
+			child = found;
 		}
 		if (child != NULL)
 		{

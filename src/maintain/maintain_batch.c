@@ -343,6 +343,50 @@ typedef struct ApplyRun
 	bool		replayed;
 } ApplyRun;
 
+static bool
+get_stored(const StreamRows *rows, int row, AttrNumber attno, Datum *value)
+{
+	size_t		cell = (size_t) row * rows->natts + attno - 1;
+
+	if (attno > rows->natts || rows->isnull[cell])
+		return false;
+	*value = rows->values[cell];
+	return true;
+}
+
+/*
+ * Rows of a table are judged by what the table has: a BEFORE trigger may have
+ * changed the columns that tell event time and position, and verify() reads them
+ * there.
+ */
+static const StreamRows *
+judge_as_stored(const ViewSpec *spec, const StreamRows *rows)
+{
+	StreamRows *result;
+
+	if (spec->source_is_stream || rows->nrows == 0)
+		return rows;
+	result = palloc(sizeof(StreamRows));
+	*result = *rows;
+	result->info = palloc_extended(sizeof(StreamRowInfo) * rows->nrows, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		StreamRowInfo *info = &result->info[i];
+		Datum		value;
+
+		*info = rows->info[i];
+		info->event_time = get_stored(rows, i, spec->event_time, &value) ?
+			DatumGetTimestampTz(value) : DT_NOBEGIN;
+		info->watermark = get_stored(rows, i, spec->watermark_att, &value) ?
+			DatumGetTimestampTz(value) : DT_NOBEGIN;
+		if (get_stored(rows, i, spec->partition_att, &value))
+			info->partition = DatumGetInt32(value);
+		if (get_stored(rows, i, spec->offset_att, &value))
+			info->offset = DatumGetInt64(value);
+	}
+	return result;
+}
+
 static void
 apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 {
@@ -356,6 +400,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 
 	if (closes)
 	{
+		batch->rows = judge_as_stored(entry->spec, batch->rows);
 		tm_meta_progress_peek(view->state_table, &progress);
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}

@@ -63,7 +63,7 @@ def systems(o, topic):
         System("go", gos, "batches of 50 k", "view", go + ["-batch", "50000"]),
         System("go", gos, "raw rows, batches of 50 k", "rows", go + ["-batch", "50000", "-mode", "store"]),
         System("kafka-streams", streams, "exactly_once_v2", "view",
-               java("kafka-streams", "WindowedBids") + [o.brokers, topic] + events),
+               java("kafka-streams", "WindowedBids") + [o.brokers, topic]),
         System("flink", flink, "windows, rows at their close", "view",
                java("flink", "FlinkBids") + [o.brokers, topic] + events + ["window"]),
         System("flink", flink, "GROUP BY, mini-batch", "view",

@@ -319,8 +319,9 @@ def main():
     for i in range(o.repeat):
         floors.append(measure_floor(o, topic))
         for system, measured in runs:
-            print(f"run {i + 1} of {o.repeat}: {system.title}, {system.setting}", file=sys.stderr)
             measured.append(measure(o, system, topic))
+            print(f"run {i + 1} of {o.repeat}: {system.title}, {system.setting}: "
+                  f"{measured[-1]['events_per_cpu_s']:,.0f}, warm {measured[-1]['warm']:,.0f}", file=sys.stderr)
     results = summary(o, floors, runs)
     with open(o.output, "w") as f:
         json.dump(results, f, indent=1)

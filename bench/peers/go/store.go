@@ -82,8 +82,8 @@ func (s *store) commit(ctx context.Context, w *work) error {
 	}
 	defer tx.Rollback(context.Background())
 	moved, err := tx.Exec(ctx, `
-		UPDATE consumed AS c SET next_offset = n.upto
-		FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS n (part, since, upto)
+		UPDATE consumed AS c SET next_offset = n.target
+		FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS n (part, since, target)
 		WHERE c.part = n.part AND c.next_offset = n.since`, parts, from, to)
 	if err != nil {
 		return err

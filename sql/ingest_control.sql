@@ -240,6 +240,7 @@ SELECT state, reason, hint FROM tidemark.ingests;
 SELECT tidemark.inject('s', '{"id":16,"k":"a"}');
 UPDATE tidemark_state.ingest SET topic = 'other';
 SELECT refused($$ SELECT tidemark.resume('s') $$);
+SELECT refused($$ SELECT tidemark.alter_ingest('s', workers => 2) $$);
 UPDATE tidemark_state.ingest SET topic = 't';
 SELECT tidemark.resume('s');
 SELECT state, reason, hint FROM tidemark.ingests;

@@ -248,6 +248,12 @@ tm_alter_ingest(PG_FUNCTION_ARGS)
 	require_stream(stream);
 	lock_stream(stream);
 	ingest = require_ingest(stream);
+	if (ingest->restored)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("ingest of stream \"%s\" was restored and has not been resumed",
+						get_rel_name(stream)),
+				 errhint("tidemark.resume() looks whether topic and cluster are the same; alter it after that.")));
 	if (!PG_ARGISNULL(1) && PG_GETARG_OID(1) != ingest->into_table)
 	{
 		Oid			table = PG_GETARG_OID(1);

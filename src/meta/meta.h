@@ -28,6 +28,8 @@ extern Oid	tm_meta_function(const char *schema, const char *name, int nargs, con
 /* OID of tidemark.aggstate. */
 extern Oid	tm_meta_aggstate_type(void);
 
+#define META_SEARCH_PATH "pg_catalog, pg_temp"
+
 /*
  * Switch to the extension's owner, with search_path pg_catalog, pg_temp, until
  * leave.  An error restores both by itself (transaction or subtransaction

@@ -32,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/settings.h"
 #include "stream/stream.h"
 
 /* Headers beyond this size are made jsonb under the guard only. */
@@ -550,9 +551,7 @@ tm_stream_push_decode_settings(void)
 	int			level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		tm_setting_push(settings[i][0], settings[i][1]);
 	return level;
 }
 

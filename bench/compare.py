@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 
-from measure import INGEST, STREAM, TABLE, WINDOW_VIEW, Session, command, load, measure_floor
+from measure import INGEST, STREAM, TABLE, Session, command, load, measure_floor, window_view
 
 TICK = os.sysconf("SC_CLK_TCK")
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -143,7 +143,7 @@ def run_tidemark(o, system, topic, session):
     relation = "bid_stream" if system.work == "rows" else "v"
     cpu, start = Cpu(backend), time.monotonic()
     samples = [(0, 0.0, 0.0)]
-    session.run(INGEST if system.work == "rows" else WINDOW_VIEW.format(source="bid_stream"))
+    session.run(INGEST if system.work == "rows" else window_view())
     while True:
         done = session.run("SELECT coalesce(sum(next_offset), 0) FROM tidemark.partitions;")[0]
         caught_up = session.run(f"SELECT tidemark.wait_caught_up('{relation}', '0');") == ["t"]
@@ -195,7 +195,7 @@ def measure(o, system, topic):
     """One run: a database of its own, that begins with tidemark's results."""
     own = system.command is None
     session = Session("postgres")
-    session.run("DROP DATABASE IF EXISTS compare WITH (FORCE);"
+    session.run("SET client_min_messages = warning; DROP DATABASE IF EXISTS compare WITH (FORCE);"
                 f"CREATE DATABASE compare{'' if own else ' TEMPLATE expected'}; CHECKPOINT;")
     session.close()
     session = Session("compare")
@@ -230,7 +230,8 @@ def keep_expected(system, session):
         expected.run("CREATE DATABASE expected;")
     expected.close()
     expected = Session("expected")
-    expected.run("CREATE TABLE IF NOT EXISTS expected_view (window_start timestamptz, auction bigint, bids bigint,"
+    expected.run("SET client_min_messages = warning;"
+                 "CREATE TABLE IF NOT EXISTS expected_view (window_start timestamptz, auction bigint, bids bigint,"
                  " total bigint, highest bigint);"
                  "CREATE TABLE IF NOT EXISTS expected_rows (auction bigint, bidder bigint, price bigint,"
                  " channel text, url text, date_time timestamptz, extra text);"
@@ -313,7 +314,7 @@ def options():
 def main():
     o = options()
     o.machine = machine()
-    topic = load(o)
+    topic = load(o, "order")
     runs = [(s, []) for s in systems(o, topic) if s.name in o.systems]
     floors = []
     for i in range(o.repeat):

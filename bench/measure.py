@@ -26,7 +26,7 @@ CREATE FOREIGN TABLE bid_stream (
   SERVER kafka OPTIONS (topic '{topic}', event_time 'date_time', watermark_delay '4 s'{options});
 """
 WINDOW_VIEW = """
-CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS
+CREATE MATERIALIZED VIEW v WITH (tidemark.continuous{options}) AS
 SELECT window_start, window_end, auction,
        count(*) AS bids, sum(price) AS total, avg(price) AS mean, max(price) AS highest
   FROM {source} AS s, tidemark.tumble(s.date_time, '10 s')
@@ -47,23 +47,66 @@ SELECT window_start, window_end, auction, count(*) AS bids
   FROM bid_stream AS s, tidemark.{window}
  GROUP BY window_start, window_end, auction;
 """
+# What lateness has to leave out, from the content of the topic and without the
+# extension's own idea of it.
+LATE_ROWS = """
+CREATE FOREIGN TABLE content (date_time timestamptz, p int OPTIONS (metadata 'partition'),
+    o bigint OPTIONS (metadata 'offset')) SERVER kafka OPTIONS (topic '{topic}');
+SELECT count(*) FROM (
+    SELECT date_time, max(date_time) OVER (PARTITION BY p ORDER BY o ROWS BETWEEN UNBOUNDED PRECEDING
+        AND 1 PRECEDING) - interval '4 s' AS watermark FROM content) s
+ WHERE date_bin('10 s', date_time, '2000-01-01Z') + interval '10 s' + interval '{lateness}' <= watermark;
+"""
 TABLE = "CREATE TABLE bid (LIKE bid_stream);"
 INGEST = "SELECT tidemark.start_ingest('bid_stream', into_table => 'bid');"
 
-# letter: (title, stream options, statements before the clock, statements, what
-# has to catch up).  In d, 100000 rows have about 72000 different prices.
+
+
+def window_view(source="bid_stream", lateness=None):
+    options = "" if lateness is None else \
+        f", tidemark.emit = 'final', tidemark.allowed_lateness = '{lateness}'"
+    return WINDOW_VIEW.format(source=source, options=options)
+
+
+# Options of bench/gen/generate.  disorder: no row is late; late: one in a
+# hundred is later than the watermark; skew: some of them, and the partitions are
+# far from each other.
+TOPICS = {
+    "order": [],
+    "disorder": ["--ooo", "1000", "--late-prob", "0.1"],
+    "late": ["--ooo", "1000", "--late-prob", "0.012", "--late-ms", "30000"],
+    "skew": ["--ooo", "1000", "--late-prob", "0.1", "--late-ms", "12000", "--partitions", "8", "--skew", "5000"],
+}
+
+
+class Case:
+    """title, statements that the clock measures, what has to catch up"""
+
+    def __init__(self, title, work, relation="v", *, options="", before="", topic="order", lateness=None):
+        self.title, self.work, self.relation = title, work, relation
+        self.options, self.before = options, before
+        self.topic, self.lateness = topic, lateness
+
+
+# In d, 100000 rows have about 72000 different prices.
 CASES = {
-    "a": ("one tumbling view", "", "", WINDOW_VIEW.format(source="bid_stream"), "v"),
-    "b": ("the same, raw rows stored", "", TABLE + WINDOW_VIEW.format(source="bid"), INGEST, "v"),
-    "c": ("raw rows only", "", TABLE, INGEST, "bid_stream"),
-    "d": ("72k groups per batch", ", batch_max_rows '100000', batch_max_bytes '64MB'", "",
-          "CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS "
-          "SELECT price, count(*) AS bids, max(date_time) AS latest FROM bid_stream GROUP BY price;", "v"),
-    "e": ("SELECT count(*), sum(price)", "", "", "SELECT count(*), sum(price) FROM bid_stream;", None),
-    "h": ("hop: 10 s, every 2 s", "", "", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')"), "v"),
-    "u": ("cumulate: 10 s, in steps of 2 s", "", "",
-          PANED_VIEW.format(window="cumulate(s.date_time, '2 s', '10 s')"), "v"),
-    "s": ("sessions per bidder", "", "", SESSION_VIEW, "v"),
+    "a": Case("one tumbling view", window_view()),
+    "b": Case("the same, raw rows stored", INGEST, before=TABLE + window_view("bid")),
+    "c": Case("raw rows only", INGEST, "bid_stream", before=TABLE),
+    "d": Case("72k groups per batch",
+              "CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS "
+              "SELECT price, count(*) AS bids, max(date_time) AS latest FROM bid_stream GROUP BY price;",
+              options=", batch_max_rows '100000', batch_max_bytes '64MB'"),
+    "e": Case("SELECT count(*), sum(price)", "SELECT count(*), sum(price) FROM bid_stream;", None),
+    "h": Case("hop: 10 s, every 2 s", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')")),
+    "u": Case("cumulate: 10 s, in steps of 2 s", PANED_VIEW.format(window="cumulate(s.date_time, '2 s', '10 s')")),
+    "s": Case("sessions per bidder", SESSION_VIEW),
+    "o": Case("as a, out of order", window_view(), topic="disorder"),
+    "l": Case("final, lateness 10 s", window_view(lateness="10 s"), topic="disorder", lateness="10 s"),
+    "m": Case("final, 1 % of rows late", window_view(lateness="0 s"), topic="late", lateness="0 s"),
+    "j": Case("as a, skew", window_view(), topic="skew"),
+    "k": Case("skew, final, lateness 0", window_view(lateness="0 s"), topic="skew", lateness="0 s"),
+    "K": Case("skew, final, lateness 1 min", window_view(lateness="1 min"), topic="skew", lateness="1 min"),
 }
 
 
@@ -95,6 +138,7 @@ class Processes:
 
     def __init__(self):
         self.cpu, self.peak_kb = {}, {}
+        self.delay_s = 0.0      # how long the last one's first thread was ready but had no processor
 
     def sample(self, pids):
         for pid in pids:
@@ -103,6 +147,8 @@ class Processes:
                     fields = f.read().rsplit(")", 1)[1].split()
                 with open(f"/proc/{pid}/status") as f:
                     anon = re.search(r"RssAnon:\s+(\d+)", f.read())
+                with open(f"/proc/{pid}/schedstat") as f:
+                    self.delay_s = int(f.read().split()[1]) / 1e9
             except FileNotFoundError:
                 continue
             self.cpu[pid] = (int(fields[11]) + int(fields[12])) / TICK
@@ -114,12 +160,12 @@ def command(*args):
     return subprocess.run(args, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
-def load(o):
-    topic = f"bench_{os.getpid()}"
+def load(o, kind):
+    topic = f"bench_{kind}_{os.getpid()}"
     # 46 of 50 events are bids
     command("generate", "--brokers", o.brokers, "--create", "--topic", topic,
             "--partitions", str(o.partitions), "--events", str(o.events * 50 // 46 + 50),
-            "--limit", str(o.events), "--compression", o.compression)
+            "--limit", str(o.events), "--compression", o.compression, *TOPICS[kind])
     return topic
 
 
@@ -154,45 +200,61 @@ def wait_until_done(session, relation, processes):
         time.sleep(0.05)
 
 
+def check_view(session, letter, topic):
+    """The view is what its query says, and has left out what is late."""
+    case = CASES[letter]
+    problems = session.run("SELECT count(*) FROM tidemark.verify('v');")[0]
+    if problems != "0":
+        sys.exit(f"case {letter}: the view differs from its query in {problems} groups")
+    if case.lateness is None:
+        return None
+    late = session.run("SELECT late FROM tidemark.views;")[0]
+    expected = session.run(LATE_ROWS.format(topic=topic, lateness=case.lateness))[0]
+    if late != expected:
+        sys.exit(f"case {letter}: {late} late rows instead of {expected}")
+    plan = session.run("EXPLAIN SELECT * FROM v WHERE window_start = (SELECT min(window_start) FROM v);")
+    if any("Seq Scan" in line for line in plan):
+        sys.exit(f"case {letter}: a window is not read by an index:\n" + "\n".join(plan))
+    return int(late)
+
+
 def measure_case(o, topic, letter, log):
-    title, options, before, work, relation = CASES[letter]
+    case = CASES[letter]
     session = Session("postgres")
-    session.run(f"DROP DATABASE IF EXISTS bench_{letter} WITH (FORCE); CREATE DATABASE bench_{letter}; CHECKPOINT;")
+    session.run(f'DROP DATABASE IF EXISTS "bench_{letter}" WITH (FORCE); CREATE DATABASE "bench_{letter}"; CHECKPOINT;')
     session.close()
     session = Session(f"bench_{letter}")
-    session.run(STREAM.format(brokers=o.brokers, topic=topic, options=options) + before)
+    session.run(STREAM.format(brokers=o.brokers, topic=topic, options=case.options) + case.before)
     processes = Processes()
     log_start = log.seek(0, os.SEEK_END)
     wal = session.run("SELECT pg_current_wal_insert_lsn();")[0]
     backend = session.run("SELECT pg_backend_pid();")
     start = time.monotonic()
-    if relation is None:
+    if case.relation is None:
         processes.sample(backend)
         cpu = -processes.cpu[backend[0]]
-        session.run(work)
+        session.run(case.work)
         processes.sample(backend)
         cpu += processes.cpu[backend[0]]
     else:
-        session.run(work)
-        wait_until_done(session, relation, processes)
+        session.run(case.work)
+        wait_until_done(session, case.relation, processes)
         # the last ticks: what came between the last sample and the answer
         processes.sample(list(processes.cpu))
         cpu = sum(processes.cpu.values())
     wall = time.monotonic() - start
     wal_bytes = int(session.run(f"SELECT pg_current_wal_insert_lsn() - '{wal}'::pg_lsn;")[0])
-    problems = session.run("SELECT count(*) FROM tidemark.verify('v');")[0] if relation == "v" else "0"
-    if problems != "0":
-        sys.exit(f"case {letter}: the view differs from its query in {problems} groups")
+    late = check_view(session, letter, topic) if case.relation == "v" else None
     session.close()
     batches = batch_milliseconds(log, log_start)
     session = Session("postgres")
-    session.run(f"DROP DATABASE bench_{letter} WITH (FORCE);")
+    session.run(f'DROP DATABASE "bench_{letter}" WITH (FORCE);')
     session.close()
     return {"cpu_s": cpu, "wall_s": wall, "us_per_event": cpu * 1e6 / o.events,
             "events_per_cpu_s": o.events / cpu if cpu else None,
             "batches": len(batches), "batch_p50_ms": percentile(batches, 0.5),
             "batch_p99_ms": percentile(batches, 0.99),
-            "wal_bytes_per_event": wal_bytes / o.events,
+            "wal_bytes_per_event": wal_bytes / o.events, "late": late,
             "peak_rss_mb": max(processes.peak_kb.values(), default=0) / 1024}
 
 
@@ -207,13 +269,13 @@ def print_table(results):
     def show(value, digits=0):
         return "-" if value is None else f"{value:,.{digits}f}"
 
-    head = ("case", "us/event", "x F", "events/CPU-s", "batches", "p50 ms", "p99 ms", "WAL B/event", "RSS MB")
+    head = ("case", "us/event", "x F", "events/CPU-s", "batches", "p50 ms", "p99 ms", "WAL B/event", "RSS MB", "late")
     rows = [head, ("F  bare consumer", show(results["floor_us"], 3), "1.0",
-                   show(1e6 / results["floor_us"]), "", "", "", "", "")]
+                   show(1e6 / results["floor_us"]), "", "", "", "", "", "")]
     for letter, r in results["cases"].items():
-        rows.append((f"{letter}  {CASES[letter][0]}", show(r["us_per_event"], 3), show(r["multiple_of_floor"], 1),
+        rows.append((f"{letter}  {CASES[letter].title}", show(r["us_per_event"], 3), show(r["multiple_of_floor"], 1),
                      show(r["events_per_cpu_s"]), show(r["batches"]), show(r["batch_p50_ms"], 1),
-                     show(r["batch_p99_ms"], 1), show(r["wal_bytes_per_event"], 1), show(r["peak_rss_mb"])))
+                     show(r["batch_p99_ms"], 1), show(r["wal_bytes_per_event"], 1), show(r["peak_rss_mb"]), show(r["late"])))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:
         print("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
@@ -226,21 +288,22 @@ def main():
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--compression", default="none")
-    p.add_argument("--cases", default="abcdehus")
+    p.add_argument("--cases", default="".join(CASES))
     p.add_argument("--output", default=os.path.join(os.path.dirname(__file__), "results.json"))
     o = p.parse_args()
     if set(o.cases) - set(CASES):
         p.error("--cases: letters of " + "".join(CASES))
     o.brokers = os.environ["KAFKA_BROKERS"]
-    topic = load(o)
+    topics = {kind: load(o, kind) for kind in TOPICS
+              if kind == "order" or any(CASES[letter].topic == kind for letter in o.cases)}
     floors = []
     runs = {letter: [] for letter in o.cases}
     with open(os.environ["BENCH_LOG"]) as log:
         for i in range(o.repeat):
-            floors.append(measure_floor(o, topic))
+            floors.append(measure_floor(o, topics["order"]))
             for letter in o.cases:
                 print(f"run {i + 1} of {o.repeat}: {letter}", file=sys.stderr)
-                runs[letter].append(measure_case(o, topic, letter, log))
+                runs[letter].append(measure_case(o, topics[CASES[letter].topic], letter, log))
     floor = statistics.median(floors)
     cases = {letter: medians(r) for letter, r in runs.items()}
     for r in cases.values():

@@ -14,7 +14,8 @@ CREATE FOREIGN TABLE bid_stream (
     channel   text,
     at        timestamptz OPTIONS (field 'date_time'),
     k_part    int         OPTIONS (metadata 'partition'),
-    k_offset  bigint      OPTIONS (metadata 'offset')
+    k_offset  bigint      OPTIONS (metadata 'offset'),
+    k_wm      timestamptz OPTIONS (metadata 'watermark')
 ) SERVER kafka OPTIONS (topic 'bid', format 'json', event_time 'at', watermark_delay '4 s');
 
 -- A query reads the log as it is now
@@ -26,8 +27,10 @@ CREATE TABLE bid (LIKE bid_stream);
 SELECT tidemark.start_ingest('bid_stream', into_table => 'bid', workers => 2);
 
 -- A continuous view: an ordinary query, kept up to date in the same
--- transactions that store the rows
-CREATE MATERIALIZED VIEW bids_per_10s WITH (tidemark.continuous) AS
+-- transactions that store the rows.  Windows close a minute of event time after
+-- their end; later rows are left out and counted
+CREATE MATERIALIZED VIEW bids_per_10s
+  WITH (tidemark.continuous, tidemark.allowed_lateness = '1 min') AS
 SELECT window_start, window_end, auction,
        count(*) AS bids, max(price) AS highest, avg(price) AS average
   FROM bid, tidemark.tumble(bid.at, '10 s')
@@ -47,7 +50,14 @@ SELECT channel, count(*) AS bids, sum(price) AS total
 REFRESH MATERIALIZED VIEW bids_per_channel;
 SELECT * FROM bids_per_channel ORDER BY bids DESC LIMIT 4;
 
--- A report: who bid highest in the busiest windows?
+-- A final view: closed windows, each of them once
+CREATE MATERIALIZED VIEW report
+  WITH (tidemark.continuous, tidemark.emit = 'final', tidemark.retention = '1 day') AS
+SELECT window_start, window_end, count(*) AS bids, sum(price) AS total
+  FROM bid, tidemark.tumble(bid.at, '1 s')
+ GROUP BY window_start, window_end;
+
+-- Views and tables together: who bid highest in the busiest windows?
 SELECT top.window_start, top.auction, top.bids, top.highest, b.bidder
   FROM (SELECT * FROM bids_per_10s ORDER BY bids DESC, window_start, auction LIMIT 3) AS top
   JOIN bid AS b ON b.auction = top.auction AND b.price = top.highest
@@ -57,6 +67,7 @@ SELECT top.window_start, top.auction, top.bids, top.highest, b.bidder
 -- The proof: the same queries over everything that was read.  No row, no difference
 SELECT * FROM tidemark.verify('bids_per_10s');
 SELECT * FROM tidemark.verify('bids_per_channel');
+SELECT * FROM tidemark.verify('report');
 
 -- Kill a worker in the middle of its work.  PostgreSQL restarts, and takes this
 -- session with it
@@ -70,10 +81,16 @@ SELECT pg_sleep(60);
 SELECT tidemark.wait_caught_up('bids_per_10s');
 SELECT * FROM tidemark.verify('bids_per_10s');
 SELECT * FROM tidemark.verify('bids_per_channel');
+SELECT * FROM tidemark.verify('report');
+
+-- The seconds that have closed by now, each of them once: their ends are behind
+-- the watermark, which is 4 s behind the newest bid
+SELECT pg_sleep(4);
+SELECT window_start, bids, total, closed_at FROM report ORDER BY window_start DESC LIMIT 4;
 
 -- What an operator reads
 SELECT stream, into_table, state, workers, rows, dead_letters, lag, delay FROM tidemark.ingests;
 SELECT partition, next_offset, lag, watermark FROM tidemark.partitions ORDER BY partition;
-SELECT view, source, state, lag, rows, groups FROM tidemark.views ORDER BY view;
+SELECT view, source, state, lag, rows, late, closed_until FROM tidemark.views ORDER BY view;
 
-DROP MATERIALIZED VIEW bids_per_channel;
+DROP MATERIALIZED VIEW bids_per_channel, report;

@@ -157,7 +157,9 @@ SELECT * FROM punctual ORDER BY session_start;
 SELECT late_table AS l FROM tidemark_state.view WHERE view = 'punctual'::regclass \gset
 SELECT window_start, window_end, event_time, watermark FROM :l;
 -- an error of the functions is the view's
-SELECT tidemark.inject('ev_stream', '{"k":1,"x":1,"at":"294276-12-31T23:59:59Z"}');
+CREATE MATERIALIZED VIEW endless WITH (tidemark.continuous) AS
+  SELECT k, session_end, count(*) FROM (SELECT k, tidemark.session_end(at, '106000000 days') OVER (PARTITION BY k ORDER BY at) FROM ev_stream WHERE at > '3000-01-01Z') s GROUP BY k, session_end;
+SELECT tidemark.inject('ev_stream', '{"k":1,"x":1,"at":"290000-01-01T00:00:00Z"}');
 SELECT state, count(*), min(reason) FROM tidemark.views GROUP BY state ORDER BY 1;
 
 \set ECHO none

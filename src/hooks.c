@@ -8,6 +8,7 @@
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -91,13 +92,16 @@ executor_start(QueryDesc *desc, int eflags)
 
 /*
  * The extension goes, in whatever way: its scheduler has to notice.  A table
- * goes or is emptied: views over it have to know.
+ * goes or is emptied: views over it have to know.  A foreign key may refer to
+ * what is none.
  */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_POST_CREATE && class_id == ConstraintRelationId)
+		tm_view_check_constraint(object_id);
 	if (access == OAT_DROP && class_id == ExtensionRelationId)
 		tm_worker_wake_scheduler_at_commit();
 	if ((access == OAT_DROP || access == OAT_TRUNCATE) && class_id == RelationRelationId &&

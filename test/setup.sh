@@ -16,7 +16,7 @@ packages_build=(gcc make perl python3 libc6-dev librdkafka-dev)
 [ -n "$own_server_package" ] ||
     packages_build+=("postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR")
 packages_kafka=(ca-certificates openjdk-17-jre-headless maven openssl)
-packages_test=(libipc-run-perl python3-venv)
+packages_test=(libipc-run-perl python3-venv libfaketime)
 packages_lint=(codespell shellcheck cppcheck pg-bsd-indent)
 
 # need_packages NAME...: install those that are missing; who is not root gets

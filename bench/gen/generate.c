@@ -6,7 +6,8 @@
  * or with --bids only the bids as plain rows.  With --topic: the bids as plain
  * rows, dealt to the partitions by event number, each with its event time as
  * Kafka timestamp; as fast as possible, or with --pace at a rate and with the
- * wall clock as event time.
+ * wall clock as event time.  With --skew each partition's event time runs that
+ * much behind the one's before it.
  */
 #define _GNU_SOURCE
 #include <getopt.h>
@@ -32,6 +33,7 @@ typedef struct Options
 	const char *topic;
 	bool		create;
 	int			partitions;
+	int64_t		skew_ms;		/* between a partition and the next */
 	const char *compression;
 	const char *acks;
 	int64_t		pace;			/* bids per second of wall clock; 0 = at once */
@@ -170,7 +172,10 @@ produce(int64_t n, int64_t at, void *value, size_t length)
 		rd_kafka_poll(producer, 0);
 }
 
-/* Write event n, which arrives now; `at` is a bid's event time. */
+/*
+ * Write event n, which arrives now; `at` is a bid's event time where there is no
+ * skew.
+ */
 static void
 emit(int64_t arrival, int64_t n, int64_t at)
 {
@@ -181,6 +186,7 @@ emit(int64_t arrival, int64_t n, int64_t at)
 
 	if ((options.bids_only && kind != NEXMARK_BID) || written >= options.limit)
 		return;
+	at -= n % options.partitions * options.skew_ms;
 	*out++ = '{';
 	if (!options.bids_only)
 	{
@@ -329,7 +335,9 @@ static const char usage[] =
 "                            unless --limit is given\n"
 "  --topic T --create        bids to this Kafka topic; create it if need be\n"
 "  --brokers LIST --partitions N --compression C --acks A\n"
-"                            127.0.0.1:9092, 4, none, all\n";
+"                            127.0.0.1:9092, 4, none, all\n"
+"  --skew N                  of bids, event times in partition P are P * N ms\n"
+"                            behind those in partition 0 (0)\n";
 
 static void
 parse_options(int argc, char **argv)
@@ -340,7 +348,7 @@ parse_options(int argc, char **argv)
 		{"late-prob", 1, 0, 'p'}, {"late-ms", 1, 0, 'm'}, {"bids", 0, 0, 'b'},
 		{"limit", 1, 0, 'l'}, {"pace", 1, 0, 'P'}, {"topic", 1, 0, 'T'},
 		{"create", 0, 0, 'C'}, {"brokers", 1, 0, 'B'}, {"partitions", 1, 0, 'n'},
-		{"compression", 1, 0, 'c'}, {"acks", 1, 0, 'a'}, {0}
+		{"compression", 1, 0, 'c'}, {"acks", 1, 0, 'a'}, {"skew", 1, 0, 'k'}, {0}
 	};
 	int			c;
 
@@ -398,6 +406,9 @@ parse_options(int argc, char **argv)
 				break;
 			case 'a':
 				options.acks = optarg;
+				break;
+			case 'k':
+				options.skew_ms = atoll(optarg);
 				break;
 			default:
 				fputs(usage, stderr);

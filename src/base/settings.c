@@ -71,3 +71,14 @@ tm_settings_init(void)
 							&tm_setting_worker_memory, 512, 64, MAX_KILOBYTES / 1024,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 }
+
+/* What equals is not set again: some settings read a file for it. */
+void
+tm_setting_push(const char *name, const char *value)
+{
+	const char *now = GetConfigOption(name, true, false);
+
+	if (now == NULL || strcmp(now, value) != 0)
+		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+}

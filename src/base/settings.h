@@ -18,4 +18,10 @@ extern bool tm_setting_read_unpopulated;
 /* Define the settings.  Called once, from _PG_init(). */
 extern void tm_settings_init(void);
 
+/*
+ * Set any setting of the server until the GUC nest level of the caller ends.
+ * Costs next to nothing where it has that value already.
+ */
+extern void tm_setting_push(const char *name, const char *value);
+
 #endif							/* TM_SETTINGS_H */

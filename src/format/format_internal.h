@@ -35,6 +35,9 @@ typedef enum FormatValueKind
 	FORMAT_VALUE_ARRAY,
 } FormatValueKind;
 
+/* No FormatValueKind. */
+#define FORMAT_NO_VALUE 0xFF
+
 /* Facts about a value, inner values and member names included. */
 #define FORMAT_VALUE_ESCAPED		0x01	/* a string with an escape */
 #define FORMAT_VALUE_HIGH			0x02	/* not ASCII, unescaped or not */
@@ -63,11 +66,25 @@ typedef struct FormatValue
  * names and JSON pointers as a tree.
  */
 typedef struct FormatNode FormatNode;
+
+/*
+ * Which member comes next in an object, as the last messages had it, and the
+ * bytes from the end of the value before it (or from the object's bracket) to
+ * its own value: space, comma, name and colon.
+ */
+typedef struct FormatTurn
+{
+	FormatNode *node;			/* NULL: not known yet */
+	FormatNode *unwanted;		/* for a member that is not in the tree */
+	uint16		len;
+	uint16		unused;			/* bits of lead's first 16 bytes from len on */
+	char		lead[36];
+} FormatTurn;
+
 struct FormatNode
 {
 	const char *key;			/* member name in UTF-8 */
 	int			keylen;
-	bool		plain;			/* a member name of these bytes, unescaped */
 	uint32		hash;
 	int64		index;			/* as element of an array, or -1 */
 	FormatNode *parent;
@@ -76,8 +93,9 @@ struct FormatNode
 	FormatNode **children;		/* by index, those without index first */
 	uint32		mask;			/* of buckets */
 	FormatNode **buckets;
-	FormatNode *first;			/* child that began the last object, or NULL */
-	FormatNode *next;			/* sibling that followed this one, or NULL */
+	FormatTurn	first;			/* member that began the last object */
+	FormatTurn	next;			/* member that followed this one */
+	int			nunwanted;		/* nodes made for turns below this one */
 	char	   *near_miss;		/* member name like this one, UTF-8, or NULL */
 	bool		seen;			/* some message had it */
 	FormatValue value;			/* in the current message */
@@ -91,7 +109,8 @@ typedef struct FormatScan
 	int			depth;
 	bool		high;			/* some byte is not ASCII */
 	bool		watch;			/* look for near misses */
-	MemoryContext near_cxt;
+	MemoryContext cxt;			/* for what is remembered */
+	FormatValue ignored;		/* value nobody wants */
 	/* after a failure */
 	int			sqlstate;
 	const char *reason;
@@ -121,6 +140,13 @@ typedef enum FormatConversion
 	FORMAT_TO_NESTED,			/* array or composite type */
 } FormatConversion;
 
+/* The last date of a column, which the next one mostly is, too. */
+typedef struct FormatDate
+{
+	char text[	10];			/* YYYY-MM-DD */
+	int32		days;			/* since 2000-01-01 */
+} FormatDate;
+
 /* A column with what its conversion needs. */
 typedef struct FormatInput
 {
@@ -137,6 +163,16 @@ typedef struct FormatInput
 	const char *type_name;		/* of base_type, for messages */
 	FmgrInfo	input;			/* of base_type */
 	Oid			ioparam;
+
+	/*
+	 * What most values are like: this kind, and of these flags (mask) exactly
+	 * those.  FORMAT_NO_VALUE: all of them need a look.
+	 */
+	uint8		usual_kind;
+	uint8		usual_mask;
+	uint8		usual_flags;
+	size_t		usual_length;	/* at most, of text */
+	FormatDate	date;
 	FmgrInfo   *populate;		/* json_populate_record(), nested types only */
 	void	   *soft_cache;		/* the same without exceptions: its cache */
 	TupleDesc	populate_desc;	/* a row of this one column */
@@ -164,7 +200,20 @@ extern FormatResult tm_format_bad(FormatError *error, int sqlstate,
 								  const char *fmt,...) pg_attribute_printf(3, 4);
 extern const char *tm_format_excerpt(const char *bytes, size_t len);
 
+/* ---- format_json_escape.c ---- */
+
+/* Check an escape, p behind its backslash; returns the place behind it. */
+extern const char *tm_format_scan_escape(FormatScan *scan, const char *p,
+										 unsigned *flags);
+
+/* Unescape a valid string; out needs as many bytes as it has.  The length. */
+extern size_t tm_format_unescape(const FormatValue *value, char *out);
+
 /* ---- format_json_scan.c ---- */
+
+/* Note what is wrong; the answer is always NULL. */
+extern const char *tm_format_scan_fail(FormatScan *scan, const char *at,
+									   const char *reason);
 
 /*
  * Validate len bytes as one JSON text.  With a root the text must be an object
@@ -175,12 +224,12 @@ extern bool tm_format_scan(FormatScan *scan, const char *bytes, size_t len,
 						   FormatNode *root, FormatValue *value,
 						   FormatError *error);
 
-/* Is it one JSON number?  Fills value if so. */
+/*
+ * Is it one JSON number?  Fills value if so.  The byte behind it is readable, and
+ * no digit: a closing quote.
+ */
 extern bool tm_format_scan_number(const char *bytes, size_t len,
 								  FormatValue *value);
-
-/* Unescape a valid string; out needs as many bytes as it has.  The length. */
-extern size_t tm_format_unescape(const FormatValue *value, char *out);
 
 /* ---- format_json_path.c ---- */
 
@@ -259,6 +308,10 @@ typedef struct FormatTime
 } FormatTime;
 
 extern bool tm_format_time_parse(const char *s, size_t len, FormatTime *time);
+
+/* YYYY-MM-DDTHH:MM:SS, with or without .mmm, and Z, as microseconds. */
+extern bool tm_format_time_parse_usual(const char *s, size_t len,
+									   FormatDate *date, int64 *timestamp);
 
 /* A JSON number holding time: false when out of range. */
 extern bool tm_format_time_from_number(const FormatValue *value,

@@ -10,8 +10,10 @@
 
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "base/compat.h"
 #include "format/format_internal.h"
 
 /* Note which members the current message had. */
@@ -44,6 +46,49 @@ judge_null(FormatInput *input, FormatError *error)
 	return tm_format_bad(error, ERRCODE_NOT_NULL_VIOLATION,
 						 "missing value in column \"%s\" violates not-null constraint",
 						 input->column.column);
+}
+
+/*
+ * What most values are: written as their type wants them, and nothing to check.
+ * Otherwise false, and nothing has happened.
+ */
+static inline bool
+decode_usual(FormatInput *input, const FormatValue *value, Datum *datum)
+{
+	size_t		len = value->end - value->start;
+	int64		timestamp;
+	text	   *result;
+
+	if (value->kind != input->usual_kind ||
+		(value->flags & input->usual_mask) != input->usual_flags)
+		return false;
+	switch (input->conversion)
+	{
+		case FORMAT_TO_INT8:
+			*datum = Int64GetDatum(value->integer);
+			return true;
+		case FORMAT_TO_INT4:
+			*datum = Int32GetDatum((int32) value->integer);
+			return value->integer == (int32) value->integer;
+		case FORMAT_TO_TEXT:
+			if (len > input->usual_length)
+				return false;
+			if (!input->column.needed)
+				return true;
+			result = palloc(len + VARHDRSZ);
+			memcpy(VARDATA(result), value->start, len);
+			SET_VARSIZE(result, len + VARHDRSZ);
+			*datum = PointerGetDatum(result);
+			return true;
+		case FORMAT_TO_TIMESTAMPTZ:
+			if (!tm_format_time_parse_usual(value->start, len, &input->date,
+											&timestamp))
+				return false;
+			*datum = TimestampTzGetDatum(timestamp);
+			return true;
+		default:
+			return false;
+	}
 }
 
 /* Judge and, if somebody needs it, build the value of one column. */
@@ -93,7 +138,7 @@ tm_format_json_decode(FormatDecoder *decoder, const char *bytes, size_t len,
 		FormatValue whole;
 
 		scan.watch = !decoder->all_seen;
-		scan.near_cxt = decoder->cxt;
+		scan.cxt = decoder->cxt;
 		if (!tm_format_scan(&scan, bytes, len, decoder->root, &whole, error))
 			return FORMAT_BAD;
 		decoder->messages++;
@@ -102,11 +147,21 @@ tm_format_json_decode(FormatDecoder *decoder, const char *bytes, size_t len,
 	}
 	for (int i = 0; i < decoder->ninputs && result == FORMAT_OK; i++)
 	{
-		values[i] = (Datum) 0;
+		FormatInput *input = &decoder->inputs[i];
+
 		decoder->current = i;
 		decoder->current_text = NULL;
-		result = decode_column(decoder, &decoder->inputs[i], guarded,
-							   &values[i], &isnull[i], error);
+		values[i] = (Datum) 0;
+		isnull[i] = !input->column.needed;
+		if (likely(decode_usual(input, &input->node->value, &values[i])))
+		{
+			if (isnull[i])
+				values[i] = (Datum) 0;
+			continue;
+		}
+		values[i] = (Datum) 0;
+		result = decode_column(decoder, input, guarded, &values[i],
+							   &isnull[i], error);
 	}
 	decoder->current = -1;
 	return result;

@@ -67,17 +67,6 @@ parse_index(const char *token, int len)
 	return index;
 }
 
-/* Can the name stand between quotes as it is, and is it ASCII? */
-static bool
-is_plain(const char *key, int len)
-{
-	for (int i = 0; i < len; i++)
-		if (key[i] == '"' || key[i] == '\\' || (unsigned char) key[i] < 0x20 ||
-			IS_HIGHBIT_SET(key[i]))
-			return false;
-	return true;
-}
-
 /* The child of this name, made if it is missing. */
 static FormatNode *
 add_child(FormatDecoder *decoder, FormatNode *parent, const char *key, int len)
@@ -93,7 +82,6 @@ add_child(FormatDecoder *decoder, FormatNode *parent, const char *key, int len)
 	child = palloc0(sizeof(FormatNode));
 	child->key = pnstrdup(key, len);
 	child->keylen = len;
-	child->plain = is_plain(key, len);
 	child->hash = tm_format_path_hash(key, len);
 	child->index = parse_index(key, len);
 	child->parent = parent;
@@ -186,15 +174,6 @@ index_children(FormatNode *node)
 
 		child->chain = *bucket;
 		*bucket = child;
-	}
-
-	/* a first guess at the order in which members come: that of the columns */
-	for (int i = 0; i < node->nchildren; i++)
-	{
-		FormatNode **slot = i == 0 ? &node->first : &node->children[i - 1]->next;
-
-		if (node->children[i]->plain)
-			*slot = node->children[i];
 	}
 	qsort(node->children, node->nchildren, sizeof(FormatNode *),
 		  compare_children);

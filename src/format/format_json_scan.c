@@ -10,15 +10,24 @@
  * and jsonb cannot hold them.
  *
  * The scanner looks inside objects and arrays only where a JSON pointer leads;
- * all others are skipped without recursion.  The members of an object mostly
- * come in the same order in every message: each node remembers which one
- * followed it, so that a member name is usually one comparison.
+ * all others are skipped without recursion.  The messages of a topic mostly
+ * look alike: each node remembers which member followed it and the bytes
+ * between the two values (FormatTurn), so that all of `,"price":` is usually
+ * one comparison.  Members that nobody wants are remembered like that, too.
  *
  * Outside of strings every byte that is not ASCII is an error.  Strings only
  * note that there was one, and then the whole message is verified as UTF-8.
  *
- * Invariants: no byte at or after scan->end is read; every function that
- * returns NULL has called fail() first.
+ * A simdjson parser was measured and not taken (bench/README.md, "Decode"):
+ * messages are so short that indexing them first costs more than all of this,
+ * and only its slower interface validates the members that nobody wants.
+ *
+ * Invariants:
+ * 1. The last byte before scan->end is a closing brace, or else there is a zero
+ *	  at scan->end; the scanner reads no other byte from there on.  So a single
+ *	  byte can be looked at without asking for the end, except behind a closing
+ *	  brace; loops over strings ask.
+ * 2. Every function that returns NULL has called tm_format_scan_fail() first.
  */
 #include "postgres.h"
 
@@ -36,13 +45,20 @@
 #define WILD_NUMBER_LENGTH 100
 
 #define IS_DIGIT(c) ((unsigned char) ((c) - '0') <= 9)
+#define IS_BRACKET(c) (((c) | 0x20) == '{') /* an opening one, of two kinds */
+
+/* Members that nobody wants to remember per object. */
+#define MAX_UNWANTED 64
+
+/* The same byte eight times. */
+#define EIGHT(c) (UINT64CONST(0x0101010101010101) * (c))
 
 static const char *scan_value(FormatScan *scan, const char *p,
 							  FormatNode *node, FormatValue *value,
 							  unsigned *flags);
 
-static const char *
-fail(FormatScan *scan, const char *at, const char *reason)
+const char *
+tm_format_scan_fail(FormatScan *scan, const char *at, const char *reason)
 {
 	scan->sqlstate = ERRCODE_INVALID_TEXT_REPRESENTATION;
 	scan->at = at;
@@ -50,94 +66,71 @@ fail(FormatScan *scan, const char *at, const char *reason)
 	return NULL;
 }
 
-static inline const char *
-skip_space(const FormatScan *scan, const char *p)
+static inline bool
+is_space(char c)
 {
-	while (p < scan->end &&
-		   (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+/* To the next byte that is no space; p < end, or else a zero is there. */
+static inline const char *
+skip_space(const char *p)
+{
+	while (unlikely(is_space(*p)))
 		p++;
 	return p;
 }
 
-static inline bool
-parse_hex4(const char *p, const char *end, unsigned *code)
+/*
+ * Find the next byte from p on that is special in a string, or the end; adds to
+ * *high whether a byte before it is not ASCII.
+ */
+static pg_attribute_always_inline const char *
+find_special(const FormatScan *scan, const char *p, unsigned *high)
 {
-	unsigned	result = 0;
+#ifdef __SSE2__
+	__m128i		seen = _mm_setzero_si128();
 
-	if (end - p < 4)
-		return false;
-	for (int i = 0; i < 4; i++)
+	for (;;)
 	{
-		char		c = p[i];
+		ptrdiff_t	left = scan->end - p;
+		int			over = 0;
+		__m128i		chunk;
+		__m128i		special;
+		unsigned	stop;
+		int			n;
 
-		result <<= 4;
-		if (IS_DIGIT(c))
-			result |= c - '0';
-		else if (c >= 'a' && c <= 'f')
-			result |= c - 'a' + 10;
-		else if (c >= 'A' && c <= 'F')
-			result |= c - 'A' + 10;
-		else
-			return false;
+		if (unlikely(left < 16))
+		{
+			/* the last 16 bytes of the message, without those before p */
+			if (scan->end - scan->begin < 16 || left == 0)
+				break;
+			over = 16 - left;
+		}
+		chunk = _mm_loadu_si128((const __m128i *) (p - over));
+		special = _mm_or_si128(_mm_cmpeq_epi8(chunk, _mm_set1_epi8('"')),
+							   _mm_cmpeq_epi8(chunk, _mm_set1_epi8('\\')));
+
+		/* bytes below 0x20: the smaller one of 0x1F and them is themselves */
+		special = _mm_or_si128(special,
+							   _mm_cmpeq_epi8(_mm_min_epu8(chunk, _mm_set1_epi8(0x1F)),
+											  chunk));
+		stop = (unsigned) _mm_movemask_epi8(special) >> over;
+		if (likely(stop != 0) || over != 0)
+		{
+			n = stop != 0 ? __builtin_ctz(stop) : left;
+			*high |= ((unsigned) _mm_movemask_epi8(chunk) >> over) & ((1U << n) - 1);
+			*high |= _mm_movemask_epi8(seen);
+			return p + n;
+		}
+		seen = _mm_or_si128(seen, chunk);
+		p += 16;
 	}
-	*code = result;
-	return true;
-}
-
-static inline bool
-is_high_surrogate(unsigned code)
-{
-	return code >= 0xD800 && code <= 0xDBFF;
-}
-
-static inline bool
-is_low_surrogate(unsigned code)
-{
-	return code >= 0xDC00 && code <= 0xDFFF;
-}
-
-/* Check an escape, p behind its backslash; returns the place behind it. */
-static const char *
-scan_escape(FormatScan *scan, const char *p, unsigned *flags)
-{
-	unsigned	code;
-	unsigned	low;
-
-	*flags |= FORMAT_VALUE_ESCAPED;
-	if (p >= scan->end)
-		return fail(scan, p, NULL);
-	switch (*p)
-	{
-		case '"':
-		case '\\':
-		case '/':
-		case 'b':
-		case 'f':
-		case 'n':
-		case 'r':
-		case 't':
-			return p + 1;
-		case 'u':
-			break;
-		default:
-			return fail(scan, p, "invalid escape");
-	}
-	if (!parse_hex4(++p, scan->end, &code))
-		return fail(scan, p, "invalid escape");
-	p += 4;
-	if (code == 0)
-		*flags |= FORMAT_VALUE_ZERO_ESCAPE;
-	else if (is_high_surrogate(code) && scan->end - p >= 6 &&
-			 p[0] == '\\' && p[1] == 'u' &&
-			 parse_hex4(p + 2, scan->end, &low) && is_low_surrogate(low))
-	{
-		*flags |= FORMAT_VALUE_HIGH;
-		p += 6;
-	}
-	else if (is_high_surrogate(code) || is_low_surrogate(code))
-		*flags |= FORMAT_VALUE_LONE_SURROGATE;
-	else if (code >= 0x80)
-		*flags |= FORMAT_VALUE_HIGH;
+	*high |= _mm_movemask_epi8(seen);
+#endif
+	while (p < scan->end && *p != '"' && *p != '\\' &&
+		   (unsigned char) *p >= 0x20)
+		*high |= (unsigned char) *p++ & 0x80;
 	return p;
 }
 
@@ -145,52 +138,28 @@ scan_escape(FormatScan *scan, const char *p, unsigned *flags)
  * Scan a string, p behind its opening quote; returns the place of the closing
  * one.
  */
-static inline const char *
+static pg_attribute_always_inline const char *
 scan_string(FormatScan *scan, const char *p, unsigned *flags)
 {
 	unsigned	high = 0;
 
 	for (;;)
 	{
-#ifdef __SSE2__
-		while (scan->end - p >= 16)
-		{
-			__m128i		chunk = _mm_loadu_si128((const __m128i *) p);
-			unsigned	not_ascii = _mm_movemask_epi8(chunk);
+		unsigned	escape_flags = 0;
 
-			/* signed: bytes that are not ASCII compare as below, too */
-			unsigned	control = _mm_movemask_epi8(_mm_cmplt_epi8(chunk, _mm_set1_epi8(0x20)));
-			unsigned	stop = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(chunk, _mm_set1_epi8('"')),
-															  _mm_cmpeq_epi8(chunk, _mm_set1_epi8('\\'))));
-
-			stop |= control & ~not_ascii;
-			if (stop != 0)
-			{
-				int			n = __builtin_ctz(stop);
-
-				high |= not_ascii & ((1U << n) - 1);
-				p += n;
-				goto stopped;
-			}
-			high |= not_ascii;
-			p += 16;
-		}
-#endif
-		while (p < scan->end && *p != '"' && *p != '\\' &&
-			   (unsigned char) *p >= 0x20)
-			high |= (unsigned char) *p++ & 0x80;
-#ifdef __SSE2__
-stopped:
-#endif
-		if (p < scan->end && *p == '"')
+		p = find_special(scan, p, &high);
+		if (p >= scan->end)
+			return tm_format_scan_fail(scan, p, NULL);
+		if (likely(*p == '"'))
 			break;
-		if (p >= scan->end || *p != '\\')
-			return fail(scan, p, "control character in a string");
-		p = scan_escape(scan, p + 1, flags);
+		if (*p != '\\')
+			return tm_format_scan_fail(scan, p, "control character in a string");
+		p = tm_format_scan_escape(scan, p + 1, &escape_flags);
 		if (p == NULL)
 			return NULL;
+		*flags |= escape_flags;
 	}
-	if (high != 0)
+	if (unlikely(high != 0))
 	{
 		*flags |= FORMAT_VALUE_HIGH;
 		scan->high = true;
@@ -202,34 +171,76 @@ stopped:
 static const char *
 scan_fraction(FormatScan *scan, const char *p, unsigned *flags)
 {
-	if (p < scan->end && *p == '.')
+	if (*p == '.')
 	{
 		p++;
-		if (p >= scan->end || !IS_DIGIT(*p))
-			return fail(scan, p, "invalid number");
-		while (p < scan->end && IS_DIGIT(*p))
+		if (!IS_DIGIT(*p))
+			return tm_format_scan_fail(scan, p, "invalid number");
+		while (IS_DIGIT(*p))
 			p++;
 	}
-	if (p < scan->end && (*p == 'e' || *p == 'E'))
+	if (*p == 'e' || *p == 'E')
 	{
 		const char *digits;
 
 		p++;
-		if (p < scan->end && (*p == '+' || *p == '-'))
+		if (*p == '+' || *p == '-')
 			p++;
 		digits = p;
-		while (p < scan->end && IS_DIGIT(*p))
+		while (IS_DIGIT(*p))
 			p++;
 		if (p == digits)
-			return fail(scan, p, "invalid number");
+			return tm_format_scan_fail(scan, p, "invalid number");
 		if (p - digits > 2)
 			*flags |= FORMAT_VALUE_WILD_NUMBER;
 	}
 	return p;
 }
 
-/* Scan a number; integers that fit int64 are converted on the way. */
-static inline const char *
+/*
+ * Scan digits from p on and add them to *sum, which may overflow.  Up to eight
+ * at a time are treated as one word, first digit in the lowest byte.
+ */
+static pg_attribute_always_inline const char *
+scan_digits(const FormatScan *scan, const char *p, uint64 *sum)
+{
+#ifndef WORDS_BIGENDIAN
+	static const uint32 power[] = {1, 10, 100, 1000, 10000, 100000, 1000000,
+	10000000, 100000000};
+
+	while (scan->end - p >= 8)
+	{
+		uint64		word;
+		uint64		other;
+		int			n = 8;
+
+		memcpy(&word, p, 8);
+		word ^= EIGHT('0');
+		other = ((word + EIGHT(0x7F - 9)) | word) & EIGHT(0x80);
+		if (other != 0)
+			n = __builtin_ctzll(other) / 8;
+		if (n == 0)
+			return p;
+		word <<= 8 * (8 - n);
+		word = word * 10 + (word >> 8);
+		word = ((word & UINT64CONST(0x000000FF000000FF)) * UINT64CONST(0x000F424000000064) +
+				((word >> 16) & UINT64CONST(0x000000FF000000FF)) * UINT64CONST(0x0000271000000001)) >> 32;
+		*sum = *sum * power[n] + word;
+		p += n;
+		if (n < 8)
+			return p;
+	}
+#endif
+	while (IS_DIGIT(*p))
+		*sum = *sum * 10 + (*p++ - '0');
+	return p;
+}
+
+/*
+ * Scan a number; integers that fit int64 are converted on the way.  The byte
+ * behind it is readable.
+ */
+static pg_attribute_always_inline const char *
 scan_number(FormatScan *scan, const char *p, FormatValue *value,
 			unsigned *flags)
 {
@@ -241,20 +252,22 @@ scan_number(FormatScan *scan, const char *p, FormatValue *value,
 
 	p += negative;
 	digits = p;
-	while (p < scan->end && IS_DIGIT(*p))
-		sum = sum * 10 + (*p++ - '0');
+	p = scan_digits(scan, p, &sum);
 	if (p == digits || (*digits == '0' && p - digits > 1))
-		return fail(scan, p, "invalid number");
+		return tm_format_scan_fail(scan, p, "invalid number");
 
 	/* 19 digits cannot overflow the unsigned sum */
 	fits = p - digits <= 19 &&
 		sum <= (uint64) PG_INT64_MAX + (negative ? 1 : 0);
-	if (p < scan->end && (*p == '.' || *p == 'e' || *p == 'E'))
+	if (*p == '.' || (*p | 0x20) == 'e')
 	{
+		unsigned	fraction_flags = 0;
+
 		fits = false;
-		p = scan_fraction(scan, p, flags);
+		p = scan_fraction(scan, p, &fraction_flags);
 		if (p == NULL)
 			return NULL;
+		*flags |= fraction_flags;
 	}
 	if (fits)
 	{
@@ -274,48 +287,51 @@ scan_literal(FormatScan *scan, const char *p, const char *literal, int len)
 	{
 		if (memcmp(p, literal, scan->end - p) == 0)
 			p = scan->end;
-		return fail(scan, p, "unexpected character");
+		return tm_format_scan_fail(scan, p, "unexpected character");
 	}
 	if (memcmp(p, literal, len) != 0)
-		return fail(scan, p, "unexpected character");
+		return tm_format_scan_fail(scan, p, "unexpected character");
 	return p + len;
 }
 
+/* Scan null, true or false. */
+static const char *
+scan_word(FormatScan *scan, const char *p, FormatValue *value)
+{
+	switch (*p)
+	{
+		case 'n':
+			value->kind = FORMAT_VALUE_NULL;
+			return scan_literal(scan, p, "null", 4);
+		case 't':
+			value->kind = FORMAT_VALUE_TRUE;
+			return scan_literal(scan, p, "true", 4);
+		case 'f':
+			value->kind = FORMAT_VALUE_FALSE;
+			return scan_literal(scan, p, "false", 5);
+		default:
+			return tm_format_scan_fail(scan, p, "unexpected character");
+	}
+}
+
 /* Scan anything but an object or array. */
-static inline const char *
+static pg_attribute_always_inline const char *
 scan_scalar(FormatScan *scan, const char *p, FormatValue *value,
 			unsigned *flags)
 {
-	if (p >= scan->end)
-		return fail(scan, p, NULL);
 	value->start = p;
-	switch (*p)
+	if (*p == '"')
 	{
-		case '"':
-			value->kind = FORMAT_VALUE_STRING;
-			value->start = p + 1;
-			p = scan_string(scan, p + 1, flags);
-			if (p == NULL)
-				return NULL;
-			value->end = p;
-			return p + 1;
-		case 'n':
-			value->kind = FORMAT_VALUE_NULL;
-			p = scan_literal(scan, p, "null", 4);
-			break;
-		case 't':
-			value->kind = FORMAT_VALUE_TRUE;
-			p = scan_literal(scan, p, "true", 4);
-			break;
-		case 'f':
-			value->kind = FORMAT_VALUE_FALSE;
-			p = scan_literal(scan, p, "false", 5);
-			break;
-		default:
-			if (*p != '-' && !IS_DIGIT(*p))
-				return fail(scan, p, "unexpected character");
-			p = scan_number(scan, p, value, flags);
+		value->kind = FORMAT_VALUE_STRING;
+		value->start = p + 1;
+		p = scan_string(scan, p + 1, flags);
+		value->end = p;
+		return p == NULL ? NULL : p + 1;
 	}
+	if (IS_DIGIT(*p) || *p == '-')
+		p = scan_number(scan, p, value, flags);
+	else
+		p = scan_word(scan, p, value);
 	value->end = p;
 	return p;
 }
@@ -323,7 +339,7 @@ scan_scalar(FormatScan *scan, const char *p, FormatValue *value,
 static const char *
 fail_depth(FormatScan *scan, const char *at)
 {
-	fail(scan, at, "nested too deeply");
+	tm_format_scan_fail(scan, at, "nested too deeply");
 	scan->sqlstate = ERRCODE_STATEMENT_TOO_COMPLEX;
 	return NULL;
 }
@@ -332,19 +348,18 @@ fail_depth(FormatScan *scan, const char *at)
 static inline const char *
 scan_colon(FormatScan *scan, const char *p)
 {
-	p = skip_space(scan, p);
-	if (p >= scan->end || *p != ':')
-		return fail(scan, p, "expected \":\"");
-	return skip_space(scan, p + 1);
+	p = skip_space(p);
+	if (*p != ':')
+		return tm_format_scan_fail(scan, p, "expected \":\"");
+	return skip_space(p + 1);
 }
 
 /* Scan a member's name and the colon behind it; p is where it must begin. */
-static const char *
+static inline const char *
 skip_name(FormatScan *scan, const char *p, unsigned *flags)
 {
-	p = skip_space(scan, p);
-	if (p >= scan->end || *p != '"')
-		return fail(scan, p, "expected a member name");
+	if (*p != '"')
+		return tm_format_scan_fail(scan, p, "expected a member name");
 	p = scan_string(scan, p + 1, flags);
 	return p == NULL ? NULL : scan_colon(scan, p + 1);
 }
@@ -364,15 +379,15 @@ skip_container(FormatScan *scan, const char *p, unsigned *flags)
 	{
 		FormatValue ignored;
 
-		if (p < scan->end && (*p == '{' || *p == '['))
+		if (IS_BRACKET(*p))
 		{
 			if (base + n >= FORMAT_MAX_DEPTH)
 				return fail_depth(scan, p);
 			if (base + n >= DEEP_LEVELS)
 				*flags |= FORMAT_VALUE_DEEP;
 			closing[n++] = *p == '{' ? '}' : ']';
-			p = skip_space(scan, p + 1);
-			if (p >= scan->end || *p != closing[n - 1])
+			p = skip_space(p + 1);
+			if (*p != closing[n - 1])
 			{
 				/* the first member or element */
 				if (closing[n - 1] == '}' &&
@@ -389,19 +404,21 @@ skip_container(FormatScan *scan, const char *p, unsigned *flags)
 			return NULL;
 
 		/* a value ends here, and maybe what contains it */
-		while (n > 0)
+		for (;;)
 		{
-			p = skip_space(scan, p);
-			if (p >= scan->end || *p != closing[n - 1])
+			if (n == 0)
+				return p;
+			if (p >= scan->end)
+				return tm_format_scan_fail(scan, p, NULL);
+			p = skip_space(p);
+			if (*p != closing[n - 1])
 				break;
 			p++;
 			n--;
 		}
-		if (n == 0)
-			return p;
-		if (p >= scan->end || *p != ',')
-			return fail(scan, p, "expected \",\" or a closing bracket");
-		p = skip_space(scan, p + 1);
+		if (*p != ',')
+			return tm_format_scan_fail(scan, p, "expected \",\" or a closing bracket");
+		p = skip_space(p + 1);
 		if (closing[n - 1] == '}' &&
 			(p = skip_name(scan, p, flags)) == NULL)
 			return NULL;
@@ -439,80 +456,148 @@ find_member(FormatScan *scan, FormatNode *node, const char *key, size_t len,
 	}
 	child = tm_format_path_find(node, key, len);
 	if (child == NULL && scan->watch)
-		tm_format_path_note_near_miss(node, key, len, scan->near_cxt);
+		tm_format_path_note_near_miss(node, key, len, scan->cxt);
 	if (unescaped != NULL)
 		pfree(unescaped);
 	return child;
 }
 
-/*
- * Scan a member's name, p at its quote; *child is its node or NULL.  expected
- * is the node whose turn it is.
- */
-static inline const char *
-scan_name(FormatScan *scan, const char *p, FormatNode *node,
-		  FormatNode *expected, FormatNode **child, unsigned *flags)
+/* Is the next member the one that followed here before, spelled as before? */
+static inline bool
+is_turn(const FormatScan *scan, const char *p, const FormatTurn *turn)
 {
-	const char *key = p + 1;
-	unsigned	key_flags = 0;
+	int			done = 0;
 
-	if (p >= scan->end || *p != '"')
-		return fail(scan, p, "expected a member name");
-	if (expected != NULL && scan->end - key > expected->keylen &&
-		key[expected->keylen] == '"' &&
-		memcmp(key, expected->key, expected->keylen) == 0)
+#ifdef __SSE2__
+	if (likely(scan->end - p >= 16))
 	{
-		*child = expected;
-		p = key + expected->keylen;
+		__m128i		here = _mm_loadu_si128((const __m128i *) p);
+		__m128i		lead = _mm_loadu_si128((const __m128i *) turn->lead);
+		unsigned	same = _mm_movemask_epi8(_mm_cmpeq_epi8(here, lead));
+
+		if ((same | turn->unused) != 0xFFFF)
+			return false;
+		if (likely(turn->len <= 16))
+			return turn->len > 0;
+		done = 16;
 	}
-	else
+#endif
+	return turn->len > 0 && scan->end - p > turn->len &&
+		memcmp(p + done, turn->lead + done, turn->len - done) == 0;
+}
+
+/*
+ * Remember that a member comes here, child or one nobody wants; what precedes
+ * its value was scanned from lead on and has a plain name.  Returns its node or
+ * NULL.
+ */
+static FormatNode *
+learn_turn(FormatScan *scan, FormatNode *node, FormatTurn *turn,
+		   FormatNode *child, const char *lead, size_t len)
+{
+	if (len > sizeof(turn->lead))
+		return child;
+	if (child == NULL)
 	{
-		p = scan_string(scan, key, &key_flags);
-		if (p == NULL)
+		if (turn->unwanted == NULL && node->nunwanted < MAX_UNWANTED)
+		{
+			turn->unwanted = MemoryContextAllocZero(scan->cxt,
+													sizeof(FormatNode));
+			node->nunwanted++;
+		}
+		child = turn->unwanted;
+		if (child == NULL)
 			return NULL;
-		*child = find_member(scan, node, key, p - key, key_flags);
-		*flags |= key_flags;
 	}
-	return scan_colon(scan, p + 1);
+	turn->node = child;
+	turn->len = len;
+	turn->unused = len < 16 ? 0xFFFF & ~((1U << len) - 1) : 0;
+	memcpy(turn->lead, lead, len);
+	return child;
+}
+
+/*
+ * Scan a member's name and colon, p behind the comma or bracket and lead where
+ * the value before it ended; *child is its node or NULL.
+ */
+static const char *
+scan_name(FormatScan *scan, const char *p, const char *lead, FormatNode *node,
+		  FormatTurn *turn, FormatNode **child, unsigned *flags)
+{
+	unsigned	own = 0;
+	const char *key;
+
+	p = skip_space(p);
+	if (*p != '"')
+		return tm_format_scan_fail(scan, p, "expected a member name");
+	key = p + 1;
+	p = scan_string(scan, key, &own);
+	if (p == NULL)
+		return NULL;
+	*child = find_member(scan, node, key, p - key, own);
+	*flags |= own;
+	p = scan_colon(scan, p + 1);
+	if (p != NULL && own == 0)
+		*child = learn_turn(scan, node, turn, *child, lead, p - lead);
+	return p;
 }
 
 /* Scan an object with members somebody wants, p at its bracket. */
 static const char *
 scan_object(FormatScan *scan, const char *p, FormatNode *node, unsigned *flags)
 {
-	FormatNode **slot = &node->first;
+	FormatTurn *turn = &node->first;
+	bool		first = true;
+	unsigned	sum = 0;
 
-	p = skip_space(scan, p + 1);
-	if (p < scan->end && *p == '}')
-		return p + 1;
-	for (;;)
+	for (;; first = false)
 	{
-		FormatNode *child = NULL;
-		FormatValue ignored;
+		FormatNode *child = turn->node;
+		FormatValue *value = &scan->ignored;
+		unsigned	own = 0;
 
-		p = scan_name(scan, p, node, *slot, &child, flags);
-		if (p == NULL)
-			return NULL;
+		if (likely(is_turn(scan, p, turn)))
+			p = skip_space(p + turn->len);
+		else
+		{
+			FormatNode *found = NULL;
+			const char *lead = p;
+
+			p = skip_space(first ? p + 1 : p);
+			if (*p == '}')
+				break;
+			if (!first && *p != ',')
+				return tm_format_scan_fail(scan, p, "expected \",\" or \"}\"");
+			p = scan_name(scan, first ? p : p + 1, lead, node, turn, &found,
+						  &sum);
+			if (p == NULL)
+				return NULL;
+			child = found;
+		}
 		if (child != NULL)
 		{
-			if (*slot != child && child->plain)
-				*slot = child;
-			slot = &child->next;
+			turn = &child->next;
+			value = &child->value;
 			if (child->nchildren > 0)
 				clear_below(child);
-			p = scan_value(scan, p, child, &child->value, flags);
 		}
-		else
-			p = scan_value(scan, p, NULL, &ignored, flags);
+		if (IS_BRACKET(*p))
+		{
+			p = scan_value(scan, p, child, value, &sum);
+			if (p == NULL)
+				return NULL;
+			if (p >= scan->end)
+				return tm_format_scan_fail(scan, p, NULL);
+			continue;
+		}
+		p = scan_scalar(scan, p, value, &own);
 		if (p == NULL)
 			return NULL;
-		p = skip_space(scan, p);
-		if (p < scan->end && *p == '}')
-			return p + 1;
-		if (p >= scan->end || *p != ',')
-			return fail(scan, p, "expected \",\" or \"}\"");
-		p = skip_space(scan, p + 1);
+		value->flags = own;
+		sum |= own & ~(FORMAT_VALUE_ESCAPED | FORMAT_VALUE_INTEGER);
 	}
+	*flags |= sum;
+	return p + 1;
 }
 
 /* Scan an array with elements somebody wants, p at its bracket. */
@@ -523,26 +608,28 @@ scan_array(FormatScan *scan, const char *p, FormatNode *node, unsigned *flags)
 
 	while (cursor < node->nchildren && node->children[cursor]->index < 0)
 		cursor++;
-	p = skip_space(scan, p + 1);
-	if (p < scan->end && *p == ']')
+	p = skip_space(p + 1);
+	if (*p == ']')
 		return p + 1;
 	for (int64 index = 0;; index++)
 	{
 		FormatNode *child = NULL;
-		FormatValue ignored;
 
 		if (cursor < node->nchildren &&
 			node->children[cursor]->index == index)
 			child = node->children[cursor++];
-		p = scan_value(scan, p, child, child ? &child->value : &ignored, flags);
+		p = scan_value(scan, p, child, child ? &child->value : &scan->ignored,
+					   flags);
 		if (p == NULL)
 			return NULL;
-		p = skip_space(scan, p);
-		if (p < scan->end && *p == ']')
+		if (p >= scan->end)
+			return tm_format_scan_fail(scan, p, NULL);
+		p = skip_space(p);
+		if (*p == ']')
 			return p + 1;
-		if (p >= scan->end || *p != ',')
-			return fail(scan, p, "expected \",\" or \"]\"");
-		p = skip_space(scan, p + 1);
+		if (*p != ',')
+			return tm_format_scan_fail(scan, p, "expected \",\" or \"]\"");
+		p = skip_space(p + 1);
 	}
 }
 
@@ -556,7 +643,7 @@ scan_value(FormatScan *scan, const char *p, FormatNode *node,
 {
 	unsigned	own = 0;
 
-	if (p < scan->end && (*p == '{' || *p == '['))
+	if (IS_BRACKET(*p))
 	{
 		value->kind = *p == '{' ? FORMAT_VALUE_OBJECT : FORMAT_VALUE_ARRAY;
 		value->start = p;
@@ -601,31 +688,46 @@ report(const FormatScan *scan, FormatError *error)
 
 /* Is the message, which is not all ASCII, valid UTF-8? */
 static bool
-verify_encoding(const FormatScan *scan, FormatError *error)
+verify_encoding(const char *bytes, int len, FormatError *error)
 {
-	int			len = scan->end - scan->begin;
-	int			valid = pg_encoding_verifymbstr(PG_UTF8, scan->begin, len);
+	int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
 
 	if (valid == len)
 		return true;
 	tm_format_bad(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
 				  "message is not valid UTF-8 at byte %d, near \"%s\"",
 				  valid + 1,
-				  tm_format_excerpt(scan->begin + valid, Min(len - valid, 8)));
+				  tm_format_excerpt(bytes + valid, Min(len - valid, 8)));
 	return false;
+}
+
+/* Scan a whole message, whose last byte before end one may stop at. */
+static bool
+scan_message(FormatScan *scan, const char *begin, const char *end,
+			 FormatNode *root, FormatValue *value)
+{
+	const char *p;
+	unsigned	flags = 0;
+
+	scan->begin = begin;
+	scan->end = end;
+	scan->depth = 0;
+	scan->high = false;
+	p = scan_value(scan, skip_space(begin), root, value, &flags);
+	if (p == NULL)
+		return false;
+	while (p < end && is_space(*p))
+		p++;
+	if (p < end)
+		tm_format_scan_fail(scan, p, "unexpected data after the end");
+	return p == end;
 }
 
 bool
 tm_format_scan(FormatScan *scan, const char *bytes, size_t len,
 			   FormatNode *root, FormatValue *value, FormatError *error)
 {
-	const char *p;
-	unsigned	flags = 0;
-
-	scan->begin = bytes;
-	scan->end = bytes + len;
-	scan->depth = 0;
-	scan->high = false;
+	const char *last = bytes + len;
 
 	/* more could not become a Datum */
 	if (len > MaxAllocSize / 2)
@@ -634,8 +736,9 @@ tm_format_scan(FormatScan *scan, const char *bytes, size_t len,
 					  "message of %zu bytes is too long", len);
 		return false;
 	}
-	p = skip_space(scan, bytes);
-	if (p >= scan->end)
+	while (last > bytes && is_space(last[-1]))
+		last--;
+	if (last == bytes)
 	{
 		tm_format_bad(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 					  "message is empty");
@@ -647,16 +750,17 @@ tm_format_scan(FormatScan *scan, const char *bytes, size_t len,
 					  "message is not valid JSON: it begins with a byte order mark");
 		return false;
 	}
-	p = scan_value(scan, p, root, value, &flags);
-	if (p == NULL)
-		return report(scan, error);
-	p = skip_space(scan, p);
-	if (p < scan->end)
+	if (last[-1] != '}' || !scan_message(scan, bytes, last, root, value))
 	{
-		fail(scan, p, "unexpected data after the end");
-		return report(scan, error);
+		/* again with a zero behind it, and with the space that was there */
+		char	   *copy = palloc(len + 1);
+
+		memcpy(copy, bytes, len);
+		copy[len] = '\0';
+		if (!scan_message(scan, copy, copy + len, root, value))
+			return report(scan, error);
 	}
-	if (scan->high && !verify_encoding(scan, error))
+	if (unlikely(scan->high) && !verify_encoding(bytes, len, error))
 		return false;
 	if (root != NULL && value->kind != FORMAT_VALUE_OBJECT)
 	{
@@ -679,65 +783,4 @@ tm_format_scan_number(const char *bytes, size_t len, FormatValue *value)
 	value->end = scan_number(&scan, bytes, value, &flags);
 	value->flags = flags;
 	return value->end == scan.end;
-}
-
-/* Append a character to UTF-8 text; returns the place behind it. */
-static char *
-append_utf8(char *out, unsigned code)
-{
-	unicode_to_utf8(code, (unsigned char *) out);
-	return out + (code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4);
-}
-
-size_t
-tm_format_unescape(const FormatValue *value, char *out)
-{
-	const char *p = value->start;
-	char	   *start = out;
-
-	while (p < value->end)
-	{
-		const char *escape = memchr(p, '\\', value->end - p);
-		size_t		n = (escape ? escape : value->end) - p;
-		unsigned	code = 0;
-		unsigned	low = 0;
-
-		memcpy(out, p, n);
-		out += n;
-		if (escape == NULL)
-			break;
-		p = escape + 2;
-		switch (escape[1])
-		{
-			case 'b':
-				*out++ = '\b';
-				break;
-			case 'f':
-				*out++ = '\f';
-				break;
-			case 'n':
-				*out++ = '\n';
-				break;
-			case 'r':
-				*out++ = '\r';
-				break;
-			case 't':
-				*out++ = '\t';
-				break;
-			case 'u':
-				(void) parse_hex4(p, value->end, &code);
-				p += 4;
-				if (is_high_surrogate(code))
-				{
-					(void) parse_hex4(p + 2, value->end, &low);
-					p += 6;
-					code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
-				}
-				out = append_utf8(out, code);
-				break;
-			default:
-				*out++ = escape[1];
-		}
-	}
-	return out - start;
 }

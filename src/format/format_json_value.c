@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgrprotos.h"
@@ -142,6 +143,47 @@ tm_format_type_is_soft(Oid type)
 	}
 }
 
+/* Which values of the column need nothing but copying or counting. */
+static void
+choose_usual(FormatInput *input)
+{
+	uint8		doubtful = FORMAT_VALUE_ESCAPED | FORMAT_VALUE_ZERO_ESCAPE |
+	FORMAT_VALUE_LONE_SURROGATE;
+
+	input->usual_kind = FORMAT_NO_VALUE;
+	if (input->is_domain)
+		return;
+	switch (input->conversion)
+	{
+		case FORMAT_TO_INT4:
+		case FORMAT_TO_INT8:
+			input->usual_kind = FORMAT_VALUE_NUMBER;
+			input->usual_mask = FORMAT_VALUE_INTEGER;
+			input->usual_flags = FORMAT_VALUE_INTEGER;
+			break;
+		case FORMAT_TO_TEXT:
+			input->usual_kind = FORMAT_VALUE_STRING;
+			input->usual_mask = doubtful;
+			if (GetDatabaseEncoding() != PG_UTF8)
+				input->usual_mask |= FORMAT_VALUE_HIGH;
+			input->usual_flags = 0;
+			input->usual_length = SIZE_MAX;
+			/* a limit in characters holds for sure if it holds in bytes */
+			if (input->base_typmod >= (int32) VARHDRSZ)
+				input->usual_length = input->base_typmod - VARHDRSZ;
+			break;
+		case FORMAT_TO_TIMESTAMPTZ:
+			if (input->base_typmod >= 0)
+				break;
+			input->usual_kind = FORMAT_VALUE_STRING;
+			input->usual_mask = doubtful;
+			input->usual_flags = 0;
+			break;
+		default:
+			break;
+	}
+}
+
 /* Look up what converting to the input's column takes. */
 void
 tm_format_input_open(FormatInput *input, MemoryContext cxt)
@@ -161,6 +203,7 @@ tm_format_input_open(FormatInput *input, MemoryContext cxt)
 	input->type_name = format_type_be(input->base_type);
 	getTypeInputInfo(input->base_type, &function, &input->ioparam);
 	fmgr_info_cxt(function, &input->input, cxt);
+	choose_usual(input);
 }
 
 /* A JSON object or array for a column that cannot hold one. */

@@ -150,6 +150,39 @@ tm_format_time_parse(const char *s, size_t len, FormatTime *time)
 	return true;
 }
 
+bool
+tm_format_time_parse_usual(const char *s, size_t len, FormatDate *date,
+						   int64 *timestamp)
+{
+	unsigned	hour;
+	unsigned	minute;
+	unsigned	second;
+	unsigned	millis = 0;
+
+	if ((len != 24 && len != 20) || s[len - 1] != 'Z')
+		return false;
+	if (memcmp(s, date->text, sizeof(date->text)) != 0)
+	{
+		if (!parse_date(s, &date->days))
+			return false;
+		memcpy(date->text, s, sizeof(date->text));
+	}
+	if ((s[10] != 'T' && s[10] != ' ') || s[13] != ':' || s[16] != ':' ||
+		!parse_2(s + 11, &hour) || !parse_2(s + 14, &minute) ||
+		!parse_2(s + 17, &second) || hour > 23 || minute > 59 || second > 59)
+		return false;
+	if (len == 24)
+	{
+		if (s[19] != '.' || !parse_2(s + 20, &millis) || DIGIT(s[22]) > 9)
+			return false;
+		millis = millis * 10 + DIGIT(s[22]);
+	}
+	*timestamp = (int64) date->days * USECS_PER_DAY +
+		(int64) (hour * SECS_PER_HOUR + minute * SECS_PER_MINUTE + second) *
+		USECS_PER_SEC + millis * 1000;
+	return true;
+}
+
 /* The exponent of a JSON number, held within what can matter. */
 static int
 parse_exponent(const char *p, const char *end)

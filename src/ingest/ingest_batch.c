@@ -51,6 +51,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/settings.h"
 #include "ingest/ingest_internal.h"
 #include "maintain/maintain.h"
 #include "view/view.h"
@@ -574,9 +575,8 @@ batch_error_context(void *arg)
 		errcontext("ingest of stream \"%s\"", run->name);
 }
 
-/* Constraint triggers must fire inside the batch, not at its commit. */
-static void
-set_constraints_immediate(void)
+void
+tm_ingest_set_constraints_immediate(void)
 {
 	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
 
@@ -594,12 +594,13 @@ lap(int64 *since)
 }
 
 static void
-run_steps(BatchRun *run)
+run_steps(void *arg)
 {
+	BatchRun   *run = arg;
 	IngestBatch *batch = run->batch;
 	int64		clock = tm_clock_monotonic_us();
 
-	set_constraints_immediate();
+	tm_ingest_set_constraints_immediate();
 	lock_partitions(run);
 	TM_FAULT("locked");
 	tm_worker_report_phase(WORKER_PHASE_DECODE);
@@ -621,8 +622,12 @@ run_steps(BatchRun *run)
 													   run->npartitions, run->partitions,
 													   run->ingest_time);
 	tm_meta_partition_save(run->ingest->stream, run->npartitions, run->partitions, run->expected);
+	batch->phase_us[WORKER_PHASE_COMMIT] = lap(&clock);
+	tm_worker_report_phase(WORKER_PHASE_MAINTAIN);
 	batch->more = tm_ingest_close_views(list_concat_copy(run->stream_views, run->table_views),
 										run->stream_watermark, batch->careful);
+	batch->phase_us[WORKER_PHASE_MAINTAIN] += lap(&clock);
+	tm_worker_report_phase(WORKER_PHASE_COMMIT);
 	TM_FAULT("saved");
 	if (run->rows->nrows > 0)
 		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
@@ -639,6 +644,7 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	MemoryContext cxt;
 	MemoryContext before;
 	Relation	rel;
+	int			level;
 
 	run.ingest = tm_ingest_lock(stream, RowExclusiveLock);
 	if (run.ingest == NULL || run.ingest->state != META_RUNNING)
@@ -658,11 +664,28 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	rel = table_open(stream, NoLock);
 	run.rows = tm_stream_rows_create(RelationGetDescr(rel)->natts, Max(batch->nmessages, 1), cxt);
 	table_close(rel, NoLock);
-	run_steps(&run);
+	/* its statements on the catalog need not set it each time */
+	level = NewGUCNestLevel();
+	tm_setting_push("search_path", META_SEARCH_PATH);
+	tm_ingest_run_alone(run.ingest, run_steps, &run);
+	AtEOXact_GUC(false, level);
 	tm_ingest_signal_at_commit();
 
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(cxt);
 	return run.fail ? INGEST_FAILED : INGEST_APPLIED;
+}
+
+IngestOutcome
+tm_ingest_batch_apply_all(Oid stream, IngestBatch *batch)
+{
+	IngestOutcome outcome = tm_ingest_batch_apply(stream, batch);
+
+	while (outcome == INGEST_APPLIED && batch->more)
+	{
+		batch->nmessages = 0;
+		outcome = tm_ingest_batch_apply(stream, batch);
+	}
+	return outcome;
 }

@@ -187,10 +187,10 @@ is_silent(const MetaIngest *ingest, const StreamOptions *options, const MetaPart
 	return now - since >= options->watermark_idle_timeout;
 }
 
-void
-tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
+/* One look at all partitions; is there something to save? */
+static bool
+pass_time(MetaIngest *ingest, const StreamOptions *options, TimestampTz now)
 {
-	TimestampTz now = tm_ingest_now(options);
 	MetaPartition *all;
 	IngestPosition *positions;
 	IngestBatch batch = {.careful = true};
@@ -216,6 +216,20 @@ tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
 		batch.npositions = 1;
 	batch.positions = positions;
 	if (batch.npositions > 0)
-		(void) tm_ingest_batch_apply(ingest->stream, &batch);
+		(void) tm_ingest_batch_apply_all(ingest->stream, &batch);
 	pfree(positions);
+	return batch.npositions > 0;
+}
+
+/*
+ * Another session may have moved partitions until they were locked.  The second
+ * look is at rows that are locked by then.
+ */
+void
+tm_ingest_idle_manual(MetaIngest *ingest, const StreamOptions *options)
+{
+	TimestampTz now = tm_ingest_now(options);
+
+	if (pass_time(ingest, options, now))
+		(void) pass_time(ingest, options, now);
 }

@@ -32,20 +32,6 @@ PG_FUNCTION_INFO_V1(tm_inject_array);
 
 #define MAX_MANUAL_PARTITION 1023
 
-/* Apply a batch; with it, close all windows that it lets close. */
-static IngestOutcome
-apply_batch(Oid stream, IngestBatch *batch)
-{
-	IngestOutcome outcome = tm_ingest_batch_apply(stream, batch);
-
-	while (outcome == INGEST_APPLIED && batch->more)
-	{
-		batch->nmessages = 0;
-		outcome = tm_ingest_batch_apply(stream, batch);
-	}
-	return outcome;
-}
-
 /* Apply what the log of one partition has beyond its position. */
 static bool
 catch_up_partition(Oid stream, Oid log, const StreamOptions *options, int32 partition, int64 from)
@@ -68,7 +54,7 @@ catch_up_partition(Oid stream, Oid log, const StreamOptions *options, int32 part
 				 (long long) end);
 		batch.messages = messages;
 		from = messages[batch.nmessages - 1].offset + 1;
-		outcome = apply_batch(stream, &batch);
+		outcome = tm_ingest_batch_apply_all(stream, &batch);
 		MemoryContextDelete(cxt);
 		if (outcome != INGEST_APPLIED)
 			return false;

@@ -90,6 +90,15 @@ typedef enum IngestOutcome
  */
 extern IngestOutcome tm_ingest_batch_apply(Oid stream, IngestBatch *batch);
 
+/* The same; and in the same transaction close all windows that it lets close. */
+extern IngestOutcome tm_ingest_batch_apply_all(Oid stream, IngestBatch *batch);
+
+/*
+ * Deferred constraint triggers fire while rows are stored, not at commit, for
+ * the rest of the transaction.
+ */
+extern void tm_ingest_set_constraints_immediate(void);
+
 /* Take the locks every batch takes first; the ingest, or NULL when it is gone. */
 extern MetaIngest *tm_ingest_lock(Oid stream, LOCKMODE mode);
 
@@ -109,6 +118,17 @@ extern void tm_ingest_signal_at_commit(void);
 
 /* Hash of key and value, to recognise a message again. */
 extern int64 tm_ingest_message_hash(const KafkaMessage *msg);
+
+/* ---- ingest_alone.c: no work on a stream within work on it ---- */
+
+/*
+ * Run step as work on the stream of this ingest: a batch or the like.  What it
+ * runs cannot lead to other work on the stream, its table or their views: 27000.
+ */
+extern void tm_ingest_run_alone(const MetaIngest *ingest, void (*step) (void *arg), void *arg);
+
+/* No such work is under way; source: a stream or the table of one. */
+extern void tm_ingest_check_alone(Oid source);
 
 /* ---- ingest_watermark.c: the watermark of a stream ---- */
 

@@ -426,8 +426,9 @@ lock_ingest(Oid stream)
 }
 
 static void
-replay(ReplayRun *run)
+replay(void *arg)
 {
+	ReplayRun  *run = arg;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark replay run",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(cxt);
@@ -439,6 +440,7 @@ replay(ReplayRun *run)
 	tm_meta_stream_find_tables(stream, &run->table, &log);
 	if (OidIsValid(run->table))
 	{
+		tm_ingest_set_constraints_immediate();
 		run->stream_views = tm_ingest_live_views(stream);
 		run->table_views = tm_ingest_live_views(run->ingest->into_table);
 		run->ctx = tm_ingest_context_get(run->ingest, run->stream_views, run->table_views);
@@ -477,7 +479,7 @@ tm_replay_dead_letters(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
 	InitMaterializedSRF(fcinfo, 0);
 	run.ingest = lock_ingest(PG_GETARG_OID(0));
-	replay(&run);
+	tm_ingest_run_alone(run.ingest, replay, &run);
 	values[0] = Int64GetDatum(run.replayed);
 	values[1] = Int64GetDatum(run.still_bad);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -76,6 +76,7 @@ populate_from_table(MetaView *view)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("cannot fill a continuous view over a table in a transaction of isolation level REPEATABLE READ or SERIALIZABLE"),
 				 errhint("Use READ COMMITTED.")));
+	tm_ingest_check_alone(view->source);
 	/* in-flight batches finish, new ones wait until we commit */
 	LockRelationOid(view->source, ShareLock);
 	TM_FAULT("view_locked");
@@ -116,6 +117,7 @@ populate_from_stream(MetaView *view)
 	MetaIngest *ingest;
 	int			npartitions;
 
+	tm_ingest_check_alone(view->source);
 	LockRelationOid(view->source, ShareRowExclusiveLock);
 	ingest = ensure_ingest(view);
 	if (options->transport == STREAM_MANUAL)
@@ -178,6 +180,7 @@ tm_ingest_view_detach(MetaView *view)
 	int			npartitions;
 	int			nknown;
 
+	tm_ingest_check_alone(view->source);
 	if (view->own_offsets)
 		return;					/* it has its position already */
 	partitions = tm_meta_partition_list(view->source, &npartitions);
@@ -207,6 +210,7 @@ tm_ingest_view_resume(MetaView *view)
 {
 	int			npositions;
 
+	tm_ingest_check_alone(view->source);
 	(void) tm_meta_view_partition_list(view->state_table, &npositions, false);
 	if (!tm_stream_is_stream(view->source) || !view->populated || npositions == 0)
 	{

@@ -355,25 +355,34 @@ is_up_to_date(const MaintainView *entry, const MetaProgress *progress, Timestamp
 		!has_more(entry->spec, progress);
 }
 
+typedef struct CloseRun
+{
+	MetaProgress progress;
+	int			limit;
+	bool		more;			/* out */
+} CloseRun;
+
+static void
+close_and_prune(MaintainView *entry, const MetaView *view, void *arg)
+{
+	CloseRun   *run = arg;
+
+	close_passed(entry, view, &run->progress, run->limit);
+	prune_passed(entry, view, &run->progress, run->limit);
+	run->more = has_more(entry->spec, &run->progress);
+}
+
 bool
 tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit)
 {
-	MaintainView *entry = tm_maintain_get(view);
-	MetaProgress progress;
-	ViewIdentity identity;
-	bool		more;
+	CloseRun	run = {.limit = limit};
 
 	tm_maintain_lock(view->state_table);
-	tm_meta_progress_get(view->state_table, &progress);
-	if (is_up_to_date(entry, &progress, watermark))
+	tm_meta_progress_get(view->state_table, &run.progress);
+	if (is_up_to_date(tm_maintain_get(view), &run.progress, watermark))
 		return false;
-	tm_view_enter(view, &identity);
-	tm_maintain_prepare(entry, view);
-	progress.horizon = Max(progress.horizon, watermark);
-	close_passed(entry, view, &progress, limit);
-	prune_passed(entry, view, &progress, limit);
-	more = has_more(entry->spec, &progress);
-	tm_view_leave(&identity);
-	tm_meta_progress_put(view->state_table, &progress);
-	return more;
+	run.progress.horizon = Max(run.progress.horizon, watermark);
+	tm_maintain_run(view, close_and_prune, &run);
+	tm_meta_progress_put(view->state_table, &run.progress);
+	return run.more;
 }

@@ -40,6 +40,7 @@
 
 typedef struct AdmitRun
 {
+	MaintainView *entry;
 	const MetaView *view;
 	const ViewSpec *spec;
 	MetaProgress progress;
@@ -177,7 +178,7 @@ end_chunk(AdmitRun *run)
 
 	if (run->rows->nrows == 0)
 		return;
-	tm_maintain_merge_admitted(run->view, &batch, run->closed);
+	tm_maintain_merge_admitted(run->entry, run->view, &batch, run->closed);
 	for (int i = 0; i < run->rows->nrows; i++)
 	{
 		const StreamRowInfo *info = &run->rows->info[i];
@@ -253,25 +254,18 @@ check_emit(const MetaView *view, const ViewSpec *spec)
 				 errhint("Create it with tidemark.emit = 'final, revisions'.")));
 }
 
-int64
-tm_maintain_admit(const MetaView *view)
+static void
+admit(MaintainView *entry, const MetaView *view, void *arg)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admit",
-											  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext before = MemoryContextSwitchTo(cxt);
-	AdmitRun   *run = palloc0(sizeof(AdmitRun));
-	ViewIdentity identity;
-	int64		admitted;
-	int64		pruned;
+	AdmitRun   *run = arg;
 
-	tm_maintain_lock(view->state_table);
-	tm_view_enter(view, &identity);
+	run->entry = entry;
 	run->view = view;
-	run->spec = tm_view_load_spec(view);
+	run->spec = entry->spec;
 	check_emit(view, run->spec);
 	tm_meta_progress_get(view->state_table, &run->progress);
 	run->pruned_until = tm_maintain_pruned_until(run->spec, &run->progress);
-	run->chunk_cxt = AllocSetContextCreate(cxt, "tidemark admit chunk", ALLOCSET_DEFAULT_SIZES);
+	run->chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admit chunk", ALLOCSET_DEFAULT_SIZES);
 	run->row_desc = tm_late_row_desc(view->source);
 	prepare_populate(run);
 	run->table = table_open(view->late_table, RowExclusiveLock);
@@ -281,7 +275,20 @@ tm_maintain_admit(const MetaView *view)
 	admit_rows(run, false);
 	UnregisterSnapshot(run->snapshot);
 	table_close(run->table, NoLock);
-	tm_view_leave(&identity);
+}
+
+int64
+tm_maintain_admit(const MetaView *view)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admit",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(cxt);
+	AdmitRun   *run = palloc0(sizeof(AdmitRun));
+	int64		admitted;
+	int64		pruned;
+
+	tm_maintain_lock(view->state_table);
+	tm_maintain_run(view, admit, run);
 	admitted = run->admitted;
 	pruned = run->pruned;
 	MemoryContextSwitchTo(before);

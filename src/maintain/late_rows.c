@@ -35,6 +35,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/settings.h"
 #include "maintain/maintain_internal.h"
 #include "window/window.h"
 
@@ -106,8 +107,7 @@ tm_late_push_settings(void)
 {
 	int			level = tm_stream_push_decode_settings();
 
-	(void) set_config_option("extra_float_digits", "1", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	tm_setting_push("extra_float_digits", "1");
 	return level;
 }
 

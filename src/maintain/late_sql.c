@@ -83,7 +83,7 @@ check_state(const MetaView *view)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("continuous view \"%s\" keeps no late rows", name),
-				 errhint("Create it with tidemark.late = 'table'.")));
+				 errhint("ALTER MATERIALIZED VIEW ... SET (tidemark.late = 'table') lets it keep those to come.")));
 }
 
 /* admit_late(view) */

@@ -130,6 +130,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	if (entry->cxt != NULL)
 		MemoryContextDelete(entry->cxt);
 	entry->cxt = NULL;
+	entry->other_tables = NIL;	/* on_relcache() reads it while we load */
 	entry->plan = NULL;
 	entry->on_time_plan = entry->late_plan = NULL;
 	entry->merge = NULL;
@@ -184,6 +185,42 @@ tm_maintain_prepare(MaintainView *entry, const MetaView *view)
 										 entry->cxt);
 }
 
+/*
+ * The entry must not be loaded again, nor progress be read twice and written
+ * twice, while a plan of it runs.
+ */
+static void
+check_not_busy(const MaintainView *entry, const MetaView *view)
+{
+	if (entry->busy)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("continuous view \"%s\" is being maintained", get_rel_name(view->view)),
+				 errdetail("A function or trigger that its maintenance runs cannot change it.")));
+}
+
+void
+tm_maintain_run(const MetaView *view, MaintainStep step, void *arg)
+{
+	MaintainView *entry = tm_maintain_get(view);
+	ViewIdentity identity;
+
+	check_not_busy(entry, view);
+	tm_view_enter(view, &identity);
+	entry->busy = true;
+	PG_TRY();
+	{
+		tm_maintain_prepare(entry, view);
+		step(entry, view, arg);
+	}
+	PG_FINALLY();
+	{
+		entry->busy = false;
+	}
+	PG_END_TRY();
+	tm_view_leave(&identity);
+}
+
 /* ---- work ---- */
 
 void
@@ -192,7 +229,14 @@ tm_maintain_lock(Oid state_table)
 	LockDatabaseObject(RelationRelationId, state_table, 0, ExclusiveLock);
 }
 
-/* May one of the rows be late for a window of the view? */
+/*
+ * May one of the rows be late for a window of the view?  Or does one lie so far
+ * in the future that its window may end beyond the last timestamp: that is an
+ * error wherever the end is computed, in closing and verify(), so the view has
+ * to fail at the row, whatever else is in the batch.
+ */
+#define FAR_FUTURE (END_TIMESTAMP / 2)
+
 static bool
 has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 {
@@ -202,7 +246,9 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 	{
 		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
 
-		if (!TIMESTAMP_IS_NOBEGIN(time) &&
+		if (TIMESTAMP_IS_NOBEGIN(time))
+			continue;
+		if (time > FAR_FUTURE ||
 			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
 									  Max(batch->rows->info[i].watermark, batch->horizon)))
 			return true;
@@ -290,9 +336,62 @@ get_horizon(const ViewSpec *spec, const MetaProgress *progress, bool replayed)
 	return progress->pruned_until + spec->options.allowed_lateness;
 }
 
-static void
-apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch, bool replayed)
+/* Rows to apply. */
+typedef struct ApplyRun
 {
+	BatchRows	batch;
+	bool		replayed;
+} ApplyRun;
+
+static bool
+get_stored(const StreamRows *rows, int row, AttrNumber attno, Datum *value)
+{
+	size_t		cell = (size_t) row * rows->natts + attno - 1;
+
+	if (attno > rows->natts || rows->isnull[cell])
+		return false;
+	*value = rows->values[cell];
+	return true;
+}
+
+/*
+ * Rows of a table are judged by what the table has: a BEFORE trigger may have
+ * changed the columns that tell event time and position, and verify() reads them
+ * there.
+ */
+static const StreamRows *
+judge_as_stored(const ViewSpec *spec, const StreamRows *rows)
+{
+	StreamRows *result;
+
+	if (spec->source_is_stream || rows->nrows == 0)
+		return rows;
+	result = palloc(sizeof(StreamRows));
+	*result = *rows;
+	result->info = palloc_extended(sizeof(StreamRowInfo) * rows->nrows, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < rows->nrows; i++)
+	{
+		StreamRowInfo *info = &result->info[i];
+		Datum		value;
+
+		*info = rows->info[i];
+		info->event_time = get_stored(rows, i, spec->event_time, &value) ?
+			DatumGetTimestampTz(value) : DT_NOBEGIN;
+		info->watermark = get_stored(rows, i, spec->watermark_att, &value) ?
+			DatumGetTimestampTz(value) : DT_NOBEGIN;
+		if (get_stored(rows, i, spec->partition_att, &value))
+			info->partition = DatumGetInt32(value);
+		if (get_stored(rows, i, spec->offset_att, &value))
+			info->offset = DatumGetInt64(value);
+	}
+	return result;
+}
+
+static void
+apply_rows(MaintainView *entry, const MetaView *view, void *arg)
+{
+	BatchRows  *batch = &((ApplyRun *) arg)->batch;
+	bool		replayed = ((ApplyRun *) arg)->replayed;
 	bool		closes = VIEW_CLOSES(&entry->spec->options);
 	MetaProgress progress;
 	Tuplestorestate *delta;
@@ -301,7 +400,8 @@ apply_rows(MaintainView *entry, const MetaView *view, BatchRows *batch, bool rep
 
 	if (closes)
 	{
-		tm_meta_progress_get(view->state_table, &progress);
+		batch->rows = judge_as_stored(entry->spec, batch->rows);
+		tm_meta_progress_peek(view->state_table, &progress);
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);
@@ -333,14 +433,9 @@ static void
 apply(const MetaView *view, const StreamRows *rows, bool replayed)
 {
 	int64		started = tm_clock_monotonic_us();
-	MaintainView *entry = tm_maintain_get(view);
-	BatchRows	batch = {.rows = rows,.horizon = DT_NOBEGIN};
-	ViewIdentity identity;
+	ApplyRun	run = {{.rows = rows,.horizon = DT_NOBEGIN}, replayed};
 
-	tm_view_enter(view, &identity);
-	tm_maintain_prepare(entry, view);
-	apply_rows(entry, view, &batch, replayed);
-	tm_view_leave(&identity);
+	tm_maintain_run(view, apply_rows, &run);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
@@ -370,11 +465,9 @@ record_late_history(MaintainView *entry, const MetaView *view)
 	tm_meta_progress_put(view->state_table, &progress);
 }
 
-void
-tm_maintain_apply_source(const MetaView *view)
+static void
+apply_source(MaintainView *entry, const MetaView *view, void *arg)
 {
-	MaintainView *entry = tm_maintain_get(view);
-	ViewIdentity identity;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark history",
 											  ALLOCSET_DEFAULT_SIZES);
 	ViewRows	rows;
@@ -382,8 +475,6 @@ tm_maintain_apply_source(const MetaView *view)
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
-	tm_view_enter(view, &identity);
-	tm_maintain_prepare(entry, view);
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
 	delta = run_plan(entry, plan, rows, NULL, &tupdesc);
@@ -394,7 +485,12 @@ tm_maintain_apply_source(const MetaView *view)
 	MemoryContextDelete(cxt);
 	if (VIEW_CLOSES(&entry->spec->options))
 		record_late_history(entry, view);
-	tm_view_leave(&identity);
+}
+
+void
+tm_maintain_apply_source(const MetaView *view)
+{
+	tm_maintain_run(view, apply_source, NULL);
 }
 
 static void
@@ -407,16 +503,15 @@ add_relation(TruncateStmt *stmt, Oid table)
 }
 
 void
-tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed)
+tm_maintain_merge_admitted(MaintainView *entry, const MetaView *view, const BatchRows *batch,
+						   bool closed)
 {
-	MaintainView *entry = tm_maintain_get(view);
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admitted",
 											  ALLOCSET_DEFAULT_SIZES);
 	PartialPlan *plan;
 	Tuplestorestate *delta;
 	TupleDesc	tupdesc;
 
-	tm_maintain_prepare(entry, view);
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
 	PushActiveSnapshot(GetLatestSnapshot());
 	delta = tm_partial_plan_run(plan, batch, &tupdesc);
@@ -433,6 +528,7 @@ tm_maintain_clear(const MetaView *view)
 	TruncateStmt *stmt = makeNode(TruncateStmt);
 	MetaIdentity identity;
 
+	check_not_busy(tm_maintain_get(view), view);
 	tm_maintain_lock(view->state_table);
 	tm_meta_enter_as(tm_view_get_owner(view), &identity);
 	add_relation(stmt, view->state_table);
@@ -486,6 +582,7 @@ tm_maintain_needed(const MetaView *view)
 	{
 		ViewIdentity identity;
 
+		check_not_busy(entry, view);
 		tm_view_enter(view, &identity);
 		tm_maintain_prepare(entry, view);
 		tm_view_leave(&identity);

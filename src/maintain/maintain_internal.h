@@ -91,15 +91,6 @@ enum
 extern TupleDesc tm_late_row_desc(Oid source);
 extern int	tm_late_push_settings(void);
 
-/* ---- maintain_batch.c ---- */
-
-/*
- * Merge late rows, each for the window that it was left out of; the caller
- * holds the view's lock and is the view's owner, under its settings.  closed: for
- * windows that are closed, which is a revision of their final rows.
- */
-extern void tm_maintain_merge_admitted(const MetaView *view, const BatchRows *batch, bool closed);
-
 /* ---- partial_state.c: transition states as values ---- */
 
 typedef struct PartialState PartialState;
@@ -188,6 +179,7 @@ typedef struct MaintainView
 {
 	Oid			state_table;	/* hash key */
 	bool		valid;
+	bool		busy;			/* tm_maintain_run() is at work */
 	Oid			query_view;
 	Oid			source;
 	Oid			final_table;	/* or InvalidOid */
@@ -214,6 +206,22 @@ extern MaintainView *tm_maintain_get(const MetaView *view);
  * settings.
  */
 extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
+
+/*
+ * Run step as the view's owner and under its settings, with the view prepared.
+ * What step runs (expressions, triggers) cannot lead back here for the same
+ * view: that is an error, 27000.
+ */
+typedef void (*MaintainStep) (MaintainView *entry, const MetaView *view, void *arg);
+extern void tm_maintain_run(const MetaView *view, MaintainStep step, void *arg);
+
+/*
+ * Merge late rows, each for the window that it was left out of; in a step, and
+ * the caller holds the view's lock.  closed: for windows that are closed, which
+ * is a revision of their final rows.
+ */
+extern void tm_maintain_merge_admitted(MaintainView *entry, const MetaView *view,
+									   const BatchRows *batch, bool closed);
 
 /* ---- emit_final.c: finished rows ---- */
 

@@ -226,23 +226,30 @@ make_payload(const MetaView *view, const Pending *entry, uint64 nchanged, Timest
 	return buf.data;
 }
 
+typedef struct NotifyRun
+{
+	Pending    *entry;
+	TimestampTz watermark;
+} NotifyRun;
+
+static void
+notify(MaintainView *view_entry, const MetaView *view, void *arg)
+{
+	NotifyRun  *run = arg;
+	uint64		nchanged = show_changed(view_entry, view, run->entry);
+
+	if (nchanged > 0 || run->entry->nclosed > 0)
+		Async_Notify(view_entry->spec->options.notify,
+					 make_payload(view, run->entry, nchanged, run->watermark));
+}
+
 void
 tm_maintain_notify(const MetaView *view, TimestampTz watermark)
 {
-	Pending    *entry = find_pending(view->state_table);
-	MaintainView *view_entry;
-	ViewIdentity identity;
-	uint64		nchanged;
+	NotifyRun	run = {find_pending(view->state_table), watermark};
 
-	if (entry == NULL)
+	if (run.entry == NULL)
 		return;
-	view_entry = tm_maintain_get(view);
-	tm_view_enter(view, &identity);
-	tm_maintain_prepare(view_entry, view);
-	nchanged = show_changed(view_entry, view, entry);
-	if (nchanged > 0 || entry->nclosed > 0)
-		Async_Notify(view_entry->spec->options.notify,
-					 make_payload(view, entry, nchanged, watermark));
-	tm_view_leave(&identity);
-	pending = list_delete_ptr(pending, entry);
+	tm_maintain_run(view, notify, &run);
+	pending = list_delete_ptr(pending, run.entry);
 }

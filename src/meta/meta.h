@@ -28,6 +28,8 @@ extern Oid	tm_meta_function(const char *schema, const char *name, int nargs, con
 /* OID of tidemark.aggstate. */
 extern Oid	tm_meta_aggstate_type(void);
 
+#define META_SEARCH_PATH "pg_catalog, pg_temp"
+
 /*
  * Switch to the extension's owner, with search_path pg_catalog, pg_temp, until
  * leave.  An error restores both by itself (transaction or subtransaction
@@ -237,8 +239,12 @@ typedef struct MetaProgress
 	int64		closed;			/* groups closed */
 } MetaProgress;
 
+/* The caller holds the view's lock. */
 extern void tm_meta_progress_get(Oid state_table, MetaProgress *progress);
 extern void tm_meta_progress_put(Oid state_table, const MetaProgress *progress);
+
+/* Without the lock: what is committed, or done by this transaction. */
+extern void tm_meta_progress_peek(Oid state_table, MetaProgress *progress);
 
 /* As the active snapshot sees it. */
 extern void tm_meta_progress_see(Oid state_table, MetaProgress *progress);

@@ -2,16 +2,86 @@
  * meta_progress.c
  *	  How far a view has closed its windows, in tidemark_state.view_stats.
  *
+ * Who holds the view's lock keeps it until his transaction ends, and nobody else
+ * writes the row meanwhile.  So what was read under it, or written, is
+ * remembered until then: every version that a transaction makes of the row
+ * stays in the way of its next look at it, so that looking each time would cost a
+ * transaction of many batches the square of their number.
+ *
  * Runs in: every backend and worker; inside a transaction.
  * Locks: writers hold the view's lock, so nothing is lost between get and put.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "meta/meta_internal.h"
+
+/* Of views that are locked by this transaction; Oid 0 = nothing. */
+typedef struct Known
+{
+	Oid			state_table;
+	MetaProgress progress;
+} Known;
+
+#define MAX_KNOWN 8
+
+static Known known[MAX_KNOWN];
+static int	next_known = 0;
+
+static void
+forget_all(void)
+{
+	memset(known, 0, sizeof(known));
+}
+
+static void
+on_transaction_end(XactEvent event, void *arg)
+{
+	forget_all();
+}
+
+/* The lock may have been that subtransaction's, and so may what was written. */
+static void
+on_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+					  void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_all();
+}
+
+static Known *
+find_known(Oid state_table)
+{
+	for (int i = 0; i < MAX_KNOWN; i++)
+		if (known[i].state_table == state_table)
+			return &known[i];
+	return NULL;
+}
+
+static void
+remember(Oid state_table, const MetaProgress *progress)
+{
+	static bool registered = false;
+	Known	   *entry = find_known(state_table);
+
+	if (!registered)
+	{
+		RegisterXactCallback(on_transaction_end, NULL);
+		RegisterSubXactCallback(on_subtransaction_end, NULL);
+		registered = true;
+	}
+	if (entry == NULL)
+	{
+		entry = &known[next_known];
+		next_known = (next_known + 1) % MAX_KNOWN;
+	}
+	entry->state_table = state_table;
+	entry->progress = *progress;
+}
 
 static void
 read_progress(MetaStatement *statement, Oid state_table, MetaProgress *progress)
@@ -36,15 +106,26 @@ read_progress(MetaStatement *statement, Oid state_table, MetaProgress *progress)
 	"FROM tidemark_state.view_stats WHERE state_table = $1"
 
 void
-tm_meta_progress_get(Oid state_table, MetaProgress *progress)
+tm_meta_progress_peek(Oid state_table, MetaProgress *progress)
 {
+	const Known *entry = find_known(state_table);
 	static MetaStatement statement = {
 		.sql = SELECT_PROGRESS,
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
 
-	read_progress(&statement, state_table, progress);
+	if (entry != NULL)
+		*progress = entry->progress;
+	else
+		read_progress(&statement, state_table, progress);
+}
+
+void
+tm_meta_progress_get(Oid state_table, MetaProgress *progress)
+{
+	tm_meta_progress_peek(state_table, progress);
+	remember(state_table, progress);
 }
 
 void
@@ -79,6 +160,7 @@ tm_meta_progress_put(Oid state_table, const MetaProgress *progress)
 	values[4] = Int64GetDatum(progress->late);
 	values[5] = Int64GetDatum(progress->closed);
 	tm_meta_statement_run(&statement, values, nulls);
+	remember(state_table, progress);
 }
 
 void
@@ -93,4 +175,5 @@ tm_meta_progress_reset(Oid state_table)
 
 	for (int i = 0; i < (int) lengthof(statements); i++)
 		tm_meta_statement_run(&statements[i], values, NULL);
+	forget_all();
 }

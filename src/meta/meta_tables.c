@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/settings.h"
 #include "meta/meta_internal.h"
 
 bool
@@ -103,9 +104,7 @@ enter(Oid userid, int sec_context, MetaIdentity *saved)
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(userid, saved->sec_context | sec_context);
 	saved->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	tm_setting_push("search_path", META_SEARCH_PATH);
 }
 
 void

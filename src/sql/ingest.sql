@@ -69,7 +69,7 @@ CREATE FUNCTION tidemark.inject(
 RETURNS pg_catalog.int8
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_inject_text';
 COMMENT ON FUNCTION tidemark.inject(pg_catalog.regclass, pg_catalog.text, pg_catalog.int4, pg_catalog.text, pg_catalog.jsonb, pg_catalog.timestamptz) IS
-    'append a message to the kept log of a manual stream and apply it, in the caller''s transaction, as a worker would; returns its offset. NULL value: a tombstone. Errors: 42501, 55000 (the stream is not manual), 22023';
+    'append a message to the kept log of a manual stream and apply it, in the caller''s transaction, as a worker would; returns its offset. NULL value: a tombstone. Errors: 42501, 55000 (the stream is not manual), 22023, 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.inject(
     stream pg_catalog.regclass,

@@ -361,7 +361,7 @@ COMMENT ON COLUMN tidemark.views.delay IS 'age of the last message taken in, by 
 COMMENT ON COLUMN tidemark.views.watermark IS 'watermark of its stream, of a view that closes windows the one they were last closed by; NULL during backfill, paused or failed';
 COMMENT ON COLUMN tidemark.views.groups IS 'number of groups it keeps, an estimate; NULL while they are locked';
 COMMENT ON COLUMN tidemark.views.state_bytes IS 'disk space of its groups with indexes, in bytes; NULL while they are locked';
-COMMENT ON COLUMN tidemark.views.rows IS 'rows taken in, a counter';
+COMMENT ON COLUMN tidemark.views.rows IS 'rows taken in since it was made, a counter; without the history of a table';
 COMMENT ON COLUMN tidemark.views.late IS 'late rows left out, once per window, a counter';
 COMMENT ON COLUMN tidemark.views.maintain_time IS 'time spent on maintaining it, a counter';
 COMMENT ON COLUMN tidemark.views.closed_until IS 'all windows that end up to then are closed';

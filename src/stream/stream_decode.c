@@ -32,10 +32,20 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/settings.h"
 #include "stream/stream.h"
 
 /* Headers beyond this size are made jsonb under the guard only. */
 #define MAX_SAFE_HEADERS (16 * 1024 * 1024)
+
+/*
+ * Event times are a thousand years away from the ends of time: room for windows,
+ * lateness and retention, so that no single message can make the end of a window
+ * something that cannot be computed, and a view fail.
+ */
+#define EVENT_TIME_MARGIN	(INT64CONST(365250) * USECS_PER_DAY)
+#define MIN_EVENT_TIME		(MIN_TIMESTAMP + EVENT_TIME_MARGIN)
+#define MAX_EVENT_TIME		(END_TIMESTAMP - EVENT_TIME_MARGIN)
 
 /* A column that is not a member of the message value. */
 typedef struct MetaColumn
@@ -394,16 +404,17 @@ decode_event_time(const StreamDecoder *decoder, const KafkaMessage *msg,
 	else
 		*event_time = msg->has_timestamp ? msg->timestamp : DT_NOBEGIN;
 	if ((attidx >= 0 || msg->has_timestamp) &&
-		TIMESTAMP_NOT_FINITE(*event_time))
+		(*event_time < MIN_EVENT_TIME || *event_time > MAX_EVENT_TIME))
 	{
+		const char *what = TIMESTAMP_NOT_FINITE(*event_time) ? "infinite" : "out of range";
+
 		error->sqlstate = ERRCODE_DATETIME_VALUE_OUT_OF_RANGE;
 		error->hint[0] = '\0';
 		if (attidx >= 0)
 			snprintf(error->message, sizeof(error->message),
-					 "event time is infinite in column \"%s\"", name);
+					 "event time is %s in column \"%s\"", what, name);
 		else
-			strlcpy(error->message, "event time is infinite",
-					sizeof(error->message));
+			snprintf(error->message, sizeof(error->message), "event time is %s", what);
 		return FORMAT_BAD;
 	}
 	return FORMAT_OK;
@@ -550,9 +561,7 @@ tm_stream_push_decode_settings(void)
 	int			level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1],
-								 PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		tm_setting_push(settings[i][0], settings[i][1]);
 	return level;
 }
 

@@ -370,6 +370,9 @@ extern void tm_view_drop(const MetaView *view);
 /* Refuse DML on sources and states: called at executor start. */
 extern void tm_view_check_writes(PlannedStmt *plan);
 
+/* Refuse a new constraint that is a foreign key to what is behind a view. */
+extern void tm_view_check_constraint(Oid constraint);
+
 /* ---- view_removal.c: raw rows that left the table of a view ---- */
 
 /*

@@ -175,23 +175,6 @@ change_owner(const MetaView *view, const RoleSpec *role)
 }
 
 static void
-refuse_set_options(const List *options)
-{
-	ListCell   *lc;
-
-	foreach(lc, options)
-	{
-		DefElem    *def = lfirst(lc);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"%s%s\" of a continuous view cannot be changed",
-						tm_view_is_tidemark_option(def) ? "tidemark." : "", def->defname),
-				 errhint("Create a new view with the option, then rename both.")));
-	}
-}
-
-static void
 alter_table(AlterTableStmt *stmt)
 {
 	MetaView   *view;
@@ -214,8 +197,11 @@ alter_table(AlterTableStmt *stmt)
 				break;
 			case AT_SetRelOptions:
 			case AT_ResetRelOptions:
-			case AT_ReplaceRelOptions:
-				refuse_set_options((List *) cmd->def);
+				require_owner(view);
+				tm_view_set_options(view, (List *) cmd->def,
+									cmd->subtype == AT_ResetRelOptions);
+				/* all of it: core does not know them */
+				stmt->cmds = foreach_delete_current(stmt->cmds, lc);
 				break;
 			default:
 				ereport(ERROR,
@@ -411,6 +397,17 @@ alter_rename_trigger(RenameStmt *stmt)
 	stmt->relation = name_internal(view->final_table);
 }
 
+/* A rule would hide that nobody writes the view. */
+static void
+check_rule(RuleStmt *stmt)
+{
+	if (find_view(stmt->relation) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("rules are not supported for continuous view \"%s\"",
+						stmt->relation->relname)));
+}
+
 /* CREATE OR REPLACE VIEW must not take a continuous view away from its state. */
 static void
 check_replace(ViewStmt *stmt)
@@ -422,7 +419,17 @@ check_replace(ViewStmt *stmt)
 				 errhint("Create a new view, then rename both in one transaction.")));
 }
 
-/* Statements that would change q_<n> or s_<n> directly. */
+static void
+refuse_internal(Oid relid, const MetaView *view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("relation \"%s\" is part of continuous view \"%s\"",
+					get_rel_name(relid), get_rel_name(view->view)),
+			 errhint("Change or drop the view instead.")));
+}
+
+/* Statements that would change q_<n> or one of the tables directly. */
 static void
 check_internal(RangeVar *rel)
 {
@@ -435,13 +442,8 @@ check_internal(RangeVar *rel)
 	if (!OidIsValid(relid) || get_rel_namespace(relid) != tm_meta_state_schema())
 		return;
 	view = tm_meta_view_find_by_any(relid);
-	if (view == NULL)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("relation \"%s\" is part of continuous view \"%s\"",
-					rel->relname, get_rel_name(view->view)),
-			 errhint("Change or drop the view instead.")));
+	if (view != NULL)
+		refuse_internal(relid, view);
 }
 
 static void
@@ -470,6 +472,12 @@ check_internals(Node *stmt)
 		case T_AlterObjectSchemaStmt:
 			check_internal(((AlterObjectSchemaStmt *) stmt)->relation);
 			break;
+		case T_CreateTrigStmt:
+			check_internal(((CreateTrigStmt *) stmt)->relation);
+			break;
+		case T_RuleStmt:
+			check_internal(((RuleStmt *) stmt)->relation);
+			break;
 		default:
 			break;
 	}
@@ -487,17 +495,21 @@ refuse_inheritance(Oid source)
 }
 
 static void
-check_source_rel(RangeVar *rel)
+check_parent_rel(RangeVar *rel)
 {
 	Oid			relid = rel ? RangeVarGetRelid(rel, NoLock, true) : InvalidOid;
 
-	if (OidIsValid(relid) && tm_meta_view_is_source(relid))
+	if (!OidIsValid(relid))
+		return;
+	if (tm_meta_view_is_source(relid))
 		refuse_inheritance(relid);
+	if (tm_meta_view_is_state(relid))
+		refuse_internal(relid, tm_meta_view_find_by_any(relid));
 }
 
 /*
- * A source must not become the child or the parent of another table.  Its own
- * partitions come and go.
+ * A source, or what is behind a view, must not become the child or the parent
+ * of another table.  A source's own partitions come and go.
  */
 static void
 check_inheritance(Node *stmt)
@@ -508,7 +520,7 @@ check_inheritance(Node *stmt)
 	if ((IsA(stmt, CreateStmt) || IsA(stmt, CreateForeignTableStmt)) &&
 		((CreateStmt *) stmt)->partbound == NULL)
 		foreach(lc, ((CreateStmt *) stmt)->inhRelations)
-			check_source_rel(lfirst(lc));
+			check_parent_rel(lfirst(lc));
 	if (!IsA(stmt, AlterTableStmt))
 		return;
 	foreach(lc, ((AlterTableStmt *) stmt)->cmds)
@@ -516,11 +528,11 @@ check_inheritance(Node *stmt)
 		AlterTableCmd *cmd = lfirst(lc);
 
 		if (cmd->subtype == AT_AttachPartition)
-			check_source_rel(castNode(PartitionCmd, cmd->def)->name);
+			check_parent_rel(castNode(PartitionCmd, cmd->def)->name);
 		else if (cmd->subtype == AT_AddInherit)
 		{
-			check_source_rel(((AlterTableStmt *) stmt)->relation);
-			check_source_rel(castNode(RangeVar, cmd->def));
+			check_parent_rel(((AlterTableStmt *) stmt)->relation);
+			check_parent_rel(castNode(RangeVar, cmd->def));
 		}
 	}
 }
@@ -683,6 +695,7 @@ is_interesting(Node *stmt)
 		case T_AlterObjectSchemaStmt:
 		case T_CommentStmt:
 		case T_CreateTrigStmt:
+		case T_RuleStmt:
 		case T_IndexStmt:
 		case T_ViewStmt:
 		case T_CopyStmt:
@@ -725,6 +738,9 @@ tm_view_process_utility(PlannedStmt **pstmt, const char *query_string,
 			return false;
 		case T_CopyStmt:
 			check_copy((CopyStmt *) stmt);
+			return false;
+		case T_RuleStmt:
+			check_rule((RuleStmt *) stmt);
 			return false;
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:

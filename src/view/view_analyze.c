@@ -506,6 +506,20 @@ check_needed(const ViewSpec *spec, ParseState *pstate)
 	}
 }
 
+/* Rows of a table are judged by these columns of it. */
+static void
+add_judged(ViewSpec *spec)
+{
+	AttrNumber	judged[] = {spec->event_time, spec->partition_att, spec->offset_att,
+	spec->watermark_att};
+
+	if (spec->source_is_stream || !VIEW_CLOSES(&spec->options))
+		return;
+	for (int i = 0; i < (int) lengthof(judged); i++)
+		spec->needed = bms_add_member(spec->needed,
+									  judged[i] - FirstLowInvalidHeapAttributeNumber);
+}
+
 ViewSpec *
 tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner,
 				const ContinuousOptions *options)
@@ -543,6 +557,7 @@ tm_view_analyze(const Query *user_query, const char *source_text, Oid view_owner
 	spec->needed = find_needed(spec);
 	check_needed(spec, pstate);
 	tm_view_check_closing(spec, pstate);
+	add_judged(spec);
 	free_parsestate(pstate);
 	return spec;
 }

@@ -3,8 +3,9 @@
  *	  CREATE MATERIALIZED VIEW .. WITH (tidemark.continuous).
  *
  * Order: understand the query (or refuse it), make q_<n>, s_<n> and, for closed
- * windows, f_<n> as the extension's owner and give them to the user, make the visible view as the
- * user, note all in tidemark_state.view, let the engine take the history in.
+ * windows and late rows, f_<n> and l_<n> as the extension's owner and give them
+ * to the user, make the visible view as the user, note all in
+ * tidemark_state.view, let the engine take the history in.
  * One transaction; any error undoes everything.
  *
  * Runs in: backends, from the utility hook.
@@ -31,6 +32,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/settings.h"
 #include "stream/stream.h"
 #include "view/view_internal.h"
 
@@ -174,15 +176,30 @@ create_final(const ViewSpec *spec, const IntoClause *into, int number, const cha
 								 quote_identifier(lfirst(lc)), space));
 }
 
+/* l_<n>, for late rows; as the extension's owner. */
+void
+tm_view_create_late_table(const ViewSpec *spec, int number, const char *space, const char *owner)
+{
+	char	   *time = format_type_be(exprType((Node *) spec->window.ts));
+
+	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.l_%d (window_start %s, window_end %s, "
+							 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
+							 "event_time timestamptz, watermark timestamptz, \"row\" jsonb NOT NULL, "
+							 "recorded_at timestamptz NOT NULL)%s", number, time, time, space));
+	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d OWNER TO %s", number,
+							 quote_identifier(owner)));
+}
+
 /*
- * q_<n>, of the user's query, s_<n> and f_<n>, made by the extension's owner, given to the
- * user.
+ * q_<n>, of the user's query, s_<n>, f_<n> and l_<n>, made by the extension's
+ * owner, given to the user.
  */
 static void
 create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int number,
 				 MetaView *view)
 {
-	const char *owner = quote_identifier(GetUserNameFromId(GetUserId(), false));
+	Oid			owner_id = GetUserId();
+	const char *owner = quote_identifier(GetUserNameFromId(owner_id, false));
 	char	   *space = tablespace_clause(into->tableSpaceName, "TABLESPACE");
 	char	   *index_space = tablespace_clause(into->tableSpaceName, "USING INDEX TABLESPACE");
 	bool		has_final = spec->options.emit != VIEW_EMIT_CHANGES;
@@ -205,18 +222,11 @@ create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int
 	if (has_final)
 		create_final(spec, into, number, space);
 	if (spec->options.late_table)
-		tm_meta_execute(psprintf("CREATE TABLE tidemark_state.l_%d (window_start %s, window_end %s, "
-								 "partition integer NOT NULL, kafka_offset bigint NOT NULL, "
-								 "event_time timestamptz, watermark timestamptz, \"row\" jsonb NOT NULL, "
-								 "recorded_at timestamptz NOT NULL)%s", number,
-								 format_type_be(exprType((Node *) spec->window.ts)),
-								 format_type_be(exprType((Node *) spec->window.ts)), space));
+		tm_view_create_late_table(spec, number, space, GetUserNameFromId(owner_id, false));
 	tm_meta_execute(psprintf("ALTER VIEW tidemark_state.q_%d OWNER TO %s", number, owner));
 	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.s_%d OWNER TO %s", number, owner));
 	if (has_final)
 		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.f_%d OWNER TO %s", number, owner));
-	if (spec->options.late_table)
-		tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d OWNER TO %s", number, owner));
 	tm_meta_leave(&identity);
 	view->final_table = get_relname_relid(psprintf("f_%d", number), schema);
 	view->late_table = get_relname_relid(psprintf("l_%d", number), schema);
@@ -236,8 +246,7 @@ create_visible(const ViewSpec *spec, const IntoClause *into, MetaView *view)
 	int			rc;
 
 	/* the text is read back under the search_path it was written under */
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	tm_setting_push("search_path", META_SEARCH_PATH);
 	text = deparse(has_final ? tm_view_final_query(spec, view->final_table, view->state_table) :
 				   tm_view_visible_query(spec, view->state_table));
 

@@ -38,15 +38,21 @@ enum
 	ARG_SLIDE, ARG_SIZE, ARG_ORIGIN, ARG_TIMEZONE, ARG_COUNT
 };
 
+enum
+{
+	TUMBLE_SIZE, TUMBLE_ORIGIN, TUMBLE_TIMEZONE, TUMBLE_COUNT
+};
+
+/* Those of a complete call, behind its timestamp. */
 static void
-evaluate_arguments(const ViewWindow *window, Datum *values, bool *isnull)
+evaluate_arguments(const FuncExpr *call, Datum *values, bool *isnull)
 {
 	EState	   *estate = CreateExecutorState();
 	ExprContext *econtext = GetPerTupleExprContext(estate);
 
-	for (int i = 0; i < list_length(window->call->args) - 1; i++)
+	for (int i = 0; i < list_length(call->args) - 1; i++)
 	{
-		Expr	   *arg = list_nth(window->call->args, i + 1);
+		Expr	   *arg = list_nth(call->args, i + 1);
 		ExprState  *state = ExecPrepareExpr(arg, estate);
 		Datum		value = ExecEvalExprSwitchContext(state, econtext, &isnull[i]);
 		int16		typlen;
@@ -58,6 +64,33 @@ evaluate_arguments(const ViewWindow *window, Datum *values, bool *isnull)
 	FreeExecutorState(estate);
 }
 
+static void
+refuse_null(const FuncExpr *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("sizes and time zone of %s() must not be null",
+					get_func_name(call->funcid))));
+}
+
+void
+tm_view_check_tumble(const FuncExpr *call)
+{
+	Datum		values[TUMBLE_COUNT] = {0};
+	bool		isnull[TUMBLE_COUNT] = {false};
+	bool		has_zone = list_length(call->args) > TUMBLE_COUNT;
+	Timestamp	origin;
+	TimeWindowSpec spec;
+
+	evaluate_arguments(call, values, isnull);
+	if (isnull[TUMBLE_SIZE] || isnull[TUMBLE_TIMEZONE])
+		refuse_null(call);
+	origin = DatumGetTimestamp(values[TUMBLE_ORIGIN]);
+	tm_window_parse(DatumGetIntervalP(values[TUMBLE_SIZE]),
+					isnull[TUMBLE_ORIGIN] ? NULL : &origin,
+					has_zone ? TextDatumGetCString(values[TUMBLE_TIMEZONE]) : NULL, &spec);
+}
+
 void
 tm_view_parse_panes(const ViewWindow *window, PanedSpec *panes)
 {
@@ -67,12 +100,9 @@ tm_view_parse_panes(const ViewWindow *window, PanedSpec *panes)
 	Timestamp	origin;
 	char	   *zone;
 
-	evaluate_arguments(window, values, isnull);
+	evaluate_arguments(window->call, values, isnull);
 	if (isnull[ARG_SLIDE] || isnull[ARG_SIZE] || isnull[ARG_TIMEZONE])
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("sizes and time zone of %s() must not be null",
-						get_func_name(window->call->funcid))));
+		refuse_null(window->call);
 	origin = DatumGetTimestamp(values[ARG_ORIGIN]);
 	zone = has_zone ? TextDatumGetCString(values[ARG_TIMEZONE]) : NULL;
 	(window->kind == VIEW_WINDOW_HOP ? tm_window_parse_hop : tm_window_parse_cumulate)

@@ -18,11 +18,18 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/partition.h"
+#include "catalog/pg_constraint.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "parser/parsetree.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "view/view_internal.h"
 
@@ -72,6 +79,38 @@ tm_view_check_write(Oid relid)
 						get_rel_name(source)),
 				 errdetail("Only its ingest may write it, or the view would differ from its query."),
 				 errhint("Old rows may be removed by dropping, detaching or truncating partitions of the table.")));
+}
+
+/*
+ * Retention and rebuilds take rows away below the executor, where no foreign key
+ * is asked.
+ */
+void
+tm_view_check_constraint(Oid constraint)
+{
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	SnapshotData snapshot;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			referenced = InvalidOid;
+
+	/* the row is of this command */
+	InitDirtySnapshot(snapshot);
+	ScanKeyInit(&key, Anum_pg_constraint_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(constraint));
+	scan = systable_beginscan(rel, ConstraintOidIndexId, true, &snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		referenced = ((Form_pg_constraint) GETSTRUCT(tuple))->confrelid;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (OidIsValid(referenced) && tm_meta_is_installed() && tm_meta_view_is_state(referenced))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("foreign keys to continuous view \"%s\" are not supported",
+						visible_name(referenced)),
+				 errdetail("Its rows come and go without them being asked.")));
 }
 
 static const PlannedStmt *allowed_plan = NULL;

@@ -47,6 +47,11 @@ extern bool tm_view_is_tumble_column(const Query *query, const Expr *expr, Index
  */
 extern List *tm_view_end_args(const FuncExpr *call);
 
+/*
+ * Throws when the constant sizes of a complete call of tumble() make no window.
+ */
+extern void tm_view_check_tumble(const FuncExpr *call);
+
 /* Sets window of spec, derives and orders its keys. */
 extern void tm_view_find_window(ViewSpec *spec, ParseState *pstate);
 
@@ -66,6 +71,17 @@ extern void tm_view_find_session(ViewSpec *spec, ParseState *pstate);
 
 /* Orders the keys of such a view, and sets those of its window. */
 extern void tm_view_order_session_keys(ViewSpec *spec);
+
+/* ---- view_create.c ---- */
+
+/* Make l_<number> and give it to owner; as the extension's owner. */
+extern void tm_view_create_late_table(const ViewSpec *spec, int number, const char *space,
+									  const char *owner);
+
+/* ---- view_set.c ---- */
+
+/* SET or RESET options of a view; the caller has checked its owner. */
+extern void tm_view_set_options(const MetaView *view, const List *changes, bool reset);
 
 /* ---- view_options.c ---- */
 

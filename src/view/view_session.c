@@ -267,12 +267,17 @@ static int64
 get_gap(SessionParse *parse, const WindowFunc *call)
 {
 	Node	   *gap = eval_const_expressions(NULL, lsecond(call->args));
+	ParseCallbackState callback;
+	int64		result;
 
 	if (!IsA(gap, Const))
 		tm_view_refuse(parse->pstate, exprLocation(lsecond(call->args)),
 					   "a session gap that is not constant is", "Write the gap as a constant.");
-	return tm_session_parse_gap(((Const *) gap)->constisnull ? NULL :
-								DatumGetIntervalP(((Const *) gap)->constvalue));
+	setup_parser_errposition_callback(&callback, parse->pstate, call->location);
+	result = tm_session_parse_gap(((Const *) gap)->constisnull ? NULL :
+								  DatumGetIntervalP(((Const *) gap)->constvalue));
+	cancel_parser_errposition_callback(&callback);
+	return result;
 }
 
 /* Rows must come in the order of ts, and all functions mean the same sessions. */

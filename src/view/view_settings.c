@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 #include "utils/syscache.h"
 
+#include "base/settings.h"
 #include "view/view_internal.h"
 
 /* search_path first: nothing may run before it is fixed. */
@@ -56,8 +57,7 @@ tm_view_push_settings(const MetaView *view)
 		char	   *value = strchr(name, '=');
 
 		*value++ = '\0';
-		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		tm_setting_push(name, value);
 	}
 	return level;
 }

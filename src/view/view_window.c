@@ -301,23 +301,28 @@ check_other_keys(const ViewSpec *spec, WindowUse *use)
 	return false;
 }
 
-static void
-check_sizes(const ViewSpec *spec, ParseState *pstate, char *name)
+static bool
+has_constant_sizes(const FuncExpr *call)
 {
-	const ViewWindow *window = &spec->window;
-	List	   *sizes = list_copy_tail(window->call->args, 1);
+	Node	   *sizes = (Node *) list_copy_tail(call->args, 1);
+
+	return !contain_var_clause(sizes) && !contain_subplans(sizes);
+}
+
+/* At CREATE; whoever loads a view need not be who may evaluate the sizes. */
+static void
+check_sizes(const ViewWindow *window, ParseState *pstate)
+{
 	ParseCallbackState callback;
 	PanedSpec	panes;
 
-	if (contain_var_clause((Node *) sizes) || contain_subplans((Node *) sizes))
-		tm_view_refuse(pstate, window->call->location,
-					   psprintf("%s() with sizes that are not constant is", name),
-					   "Write the sizes as constants.");
-	/* at CREATE; whoever loads a view need not be who may evaluate it */
-	if (pstate->p_sourcetext == NULL)
+	if (pstate->p_sourcetext == NULL || !has_constant_sizes(window->call))
 		return;
 	setup_parser_errposition_callback(&callback, pstate, window->call->location);
-	tm_view_parse_panes(window, &panes);
+	if (window->kind == VIEW_WINDOW_TUMBLE)
+		tm_view_check_tumble(window->call);
+	else
+		tm_view_parse_panes(window, &panes);
 	cancel_parser_errposition_callback(&callback);
 }
 
@@ -341,7 +346,11 @@ check_paned(ViewSpec *spec, ParseState *pstate)
 		tm_view_refuse(pstate, window->call->location,
 					   psprintf("%s() on the nullable side of an outer join is", name),
 					   "Use CROSS JOIN; rows in no window are in no group then.");
-	check_sizes(spec, pstate, name);
+	if (!has_constant_sizes(window->call))
+		tm_view_refuse(pstate, window->call->location,
+					   psprintf("%s() with sizes that are not constant is", name),
+					   "Write the sizes as constants.");
+	check_sizes(window, pstate);
 	if (other_use_walker((Node *) query->jointree, &use) || used_in_range_table(spec, &use) ||
 		check_other_keys(spec, &use) ||
 		other_output_walker((Node *) query->targetList, &use) ||
@@ -378,7 +387,10 @@ tm_view_find_window(ViewSpec *spec, ParseState *pstate)
 		window->rti = rti;
 		window->call = complete_call(call);
 		window->ts = linitial(window->call->args);
-		paned |= window->kind != VIEW_WINDOW_TUMBLE;
+		if (window->kind == VIEW_WINDOW_TUMBLE)
+			check_sizes(window, pstate);
+		else
+			paned = true;
 	}
 	if (nwindows > 1 && paned)
 		tm_view_refuse(pstate, window->call->location,
@@ -543,6 +555,13 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("A row that is admitted later may change where a session starts and ends, and join several."),
 				 errhint("Use tidemark.emit = 'changes', which shows sessions as they are, or 'final'."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
+	if (spec->query->havingQual != NULL && spec->options.emit == VIEW_EMIT_REVISIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("HAVING is not supported with tidemark.emit = 'final, revisions'"),
+				 errdetail("A row that is admitted later may make the condition false for a group that has been emitted."),
+				 errhint("Put the condition into the query that reads the view."),
+				 parser_errposition(pstate, exprLocation(spec->query->havingQual))));
 	if (!window->on_event_time)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -550,9 +569,7 @@ tm_view_check_closing(const ViewSpec *spec, ParseState *pstate)
 				 errdetail("The watermark says nothing about other columns or expressions."),
 				 errhint("Give the event_time column of the stream, as it is, to the window function."),
 				 parser_errposition(pstate, exprLocation((Node *) window->ts))));
-	if (window->kind != VIEW_WINDOW_SESSION &&
-		(contain_var_clause((Node *) list_copy_tail(window->call->args, 1)) ||
-		 contain_subplans((Node *) list_copy_tail(window->call->args, 1))))
+	if (window->kind != VIEW_WINDOW_SESSION && !has_constant_sizes(window->call))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("tidemark.%s needs windows of a constant size", option),

@@ -108,6 +108,83 @@ is(query('SELECT k_offset, a, k_key FROM odd_rows ORDER BY 1'),
 is(query("SELECT kafka_offset, stage, sqlstate FROM tidemark.dead_letters WHERE stream = 'odd'::regclass ORDER BY 1"),
 	"2|table|23514\n4|decode|22P02", 'refused by the table, and an empty value');
 
+# Everything that decoding and storing can say, in one batch between good ones;
+# then a fix and a replay: each that can be good is there once, as if it had never
+# been bad.
+my $poison = new_topic('poison', 1);
+query(qq{
+	CREATE DOMAIN tiny AS int CHECK (value < 10);
+	CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+		IF new.k = 'raise' THEN RAISE 'no'; END IF;
+		IF new.k = 'custom' THEN RAISE 'no' USING ERRCODE = 'ZZ001'; END IF;
+		RETURN new; END \$\$;
+	CREATE FOREIGN TABLE poison (
+		id int NOT NULL,
+		k text,
+		n smallint,
+		d tiny,
+		doc jsonb,
+		at timestamptz,
+		part text,
+		parent int,
+		span int4range,
+		k_offset bigint OPTIONS (metadata 'offset')
+	) SERVER kafka OPTIONS (topic '$poison', event_time 'at', watermark_delay '0 s', max_error_ratio '1', batch_max_delay '1 s');
+	CREATE TABLE poison_rows (id int, k text CHECK (k <> 'check'), at timestamptz, part text, parent int, span int4range, k_offset bigint)
+		PARTITION BY LIST (part);
+	CREATE TABLE poison_parent (id int PRIMARY KEY);
+	CREATE TABLE poison_a PARTITION OF poison_rows FOR VALUES IN ('a');
+	ALTER TABLE poison_a ADD UNIQUE (id), ADD EXCLUDE USING gist (span WITH &&);
+	ALTER TABLE poison_rows ADD FOREIGN KEY (parent) REFERENCES poison_parent DEFERRABLE INITIALLY DEFERRED;
+	CREATE TRIGGER guard BEFORE INSERT ON poison_rows FOR EACH ROW EXECUTE FUNCTION guard();
+	SELECT tidemark.start_ingest('poison', into_table => 'poison_rows')});
+query("CREATE MATERIALIZED VIEW poison_$_ WITH (tidemark.continuous) AS
+	SELECT window_start, count(*), sum(id) FROM $_, tidemark.tumble(at, '1 min') GROUP BY window_start") for qw(poison poison_rows);
+my @poison = (    # what, SQLSTATE, stage
+	[ '{"hex": "7b226964223a312c226b223a22ff227d"}', '22021', 'decode' ],
+	[ '{"hex": "7b226964223a317d00"}', '22P02', 'decode' ],
+	[ '{"hex": "' . ('5b' x 100_000) . '"}', '54001', 'decode' ],
+	[ '{"k": "none"}', '23502', 'decode' ],
+	[ '"n": 40000', '22003', 'decode' ], [ '"n": "x"', '22P02', 'decode' ], [ '"d": 10', '23514', 'decode' ],
+	[ '"doc": {"a": "\u0000"}', '22P05', 'decode' ], [ '"at": "x"', '22007', 'decode' ], [ '"at": "2026-02-30"', '22008', 'decode' ],
+	[ '"span": "[2,1]"', '22000', 'decode' ],
+	[ '"k": "check"', '23514', 'table' ], [ '"k": "raise"', 'P0001', 'table' ], [ '"k": "custom"', 'ZZ001', 'table' ],
+	[ '"parent": 1', '23503', 'table' ], [ '"part": "b"', '23514', 'table' ], [ '"id": 2', '23505', 'table' ], [ '"span": "[1,3]"', '23P01', 'table' ]);
+my ($o, @lines, @letters) = (0);
+for my $what (@poison)
+{
+	push @lines, qq({"partition": 0, "value": {"id": ${\ ($o + 2)}, "at": "2026-01-01T00:00:00Z", "part": "a")
+	  . ($o == 0 ? ', "span": "[1,2]"' : '') . '}}';
+	push @lines, '{"partition": 0, "value": ' . ($what->[0] =~ /^\{/ ? $what->[0]
+		: qq({"id": ${\ ($o + 1001)}, "at": "2026-01-01T00:00:00Z", "part": "a", $what->[0]})) . '}';
+	push @letters, join '|', $o + 1, $what->[2], $what->[1];
+	$o += 2;
+}
+produce_lines($poison, @lines, '{"value": {"id": 1, "part": "a", "at": "2026-01-01T00:05:00Z"}}');
+wait_for("SELECT count(*) FROM poison_rows WHERE id = 1", 1);
+is(query("SELECT kafka_offset, stage, sqlstate FROM tidemark.dead_letters WHERE stream = 'poison'::regclass ORDER BY 1"),
+	join("\n", @letters), 'each with its SQLSTATE');
+is(query("SELECT count(*), count(DISTINCT k_offset) FROM poison_rows"), join('|', (@poison + 1) x 2), 'and all neighbours');
+query(q{
+	ALTER DOMAIN tiny DROP CONSTRAINT tiny_check;
+	BEGIN;
+	ALTER FOREIGN TABLE poison DROP COLUMN n, DROP COLUMN doc, DROP COLUMN span;
+	ALTER TABLE poison_rows DROP COLUMN span, DROP CONSTRAINT poison_rows_k_check, DISABLE TRIGGER guard;
+	ALTER TABLE poison_a DROP CONSTRAINT poison_a_id_key;
+	CREATE TABLE poison_rest PARTITION OF poison_rows DEFAULT;
+	INSERT INTO poison_parent VALUES (1);
+	COMMIT});
+is(query("SELECT * FROM tidemark.replay_dead_letters('poison')"), '12|6', 'replayed while the worker runs');
+is(query("SELECT * FROM tidemark.replay_dead_letters('poison')"), '0|6', 'once');
+produce_lines($poison, '{"value": {"id": 0, "part": "a", "at": "2026-01-01T00:05:00Z"}}');
+wait_for("SELECT count(*) FROM poison_rows WHERE id = 0", 1);
+is(query("SELECT count(*), count(DISTINCT k_offset) FROM poison_rows"), join('|', (@poison + 2 + 12) x 2), 'each row once');
+is(query("SELECT sqlstate FROM tidemark.dead_letters WHERE stream = 'poison'::regclass ORDER BY kafka_offset"),
+	join("\n", qw(22021 22P02 54001 23502 22007 22008)), 'what can never be good stays');
+is(query("SELECT * FROM tidemark.verify('$_')"), '', "view $_ agrees") for qw(poison_poison poison_poison_rows);
+is(query("SELECT count(*) FROM ((TABLE poison_poison EXCEPT TABLE poison_poison_rows) UNION ALL (TABLE poison_poison_rows EXCEPT TABLE poison_poison)) d"),
+	0, 'stream and table agree');
+
 # on_error = 'fail' stops before the message; the operator passes it.
 my $strict = new_topic('strict', 1);
 query(qq{

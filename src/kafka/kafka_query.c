@@ -207,6 +207,24 @@ ask_bound(KafkaConsumer *consumer, int partition, int64 bound, int64 *offset,
 	return err;
 }
 
+/*
+ * A client that has not heard of a partition says that there is none, also when
+ * it has only lost its brokers for a while.  They decide.
+ */
+static rd_kafka_resp_err_t
+confirm_unknown(KafkaConsumer *consumer, int partition, int64 deadline)
+{
+	int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+	int			npartitions = 0;
+	rd_kafka_resp_err_t err;
+
+	err = question_partitions(consumer, &npartitions, (int) Max(left, 1));
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return err;
+	return partition < npartitions ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE :
+		RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+}
+
 static rd_kafka_resp_err_t
 question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 {
@@ -221,6 +239,8 @@ question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_END,
 						&answer->end, deadline);
+	if (err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+		err = confirm_unknown(consumer, answer->partition, deadline);
 	return err;
 }
 

@@ -226,7 +226,7 @@ tm_maintain_run(const MetaView *view, MaintainStep step, void *arg)
 void
 tm_maintain_lock(Oid state_table)
 {
-	LockDatabaseObject(RelationRelationId, state_table, 0, ExclusiveLock);
+	tm_meta_view_lock(state_table);
 }
 
 /*

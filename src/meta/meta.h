@@ -198,6 +198,12 @@ extern MetaView *tm_meta_view_find_by_state(Oid state_table);
 /* Any relation of it: visible view, query view, state, final or late table. */
 extern MetaView *tm_meta_view_find_by_any(Oid relid);
 
+/*
+ * The heavyweight lock that serialises merges into a view with each other and
+ * with DDL on it; held until the transaction ends.
+ */
+extern void tm_meta_view_lock(Oid state_table);
+
 /* By state table, as the active snapshot sees it. */
 extern MetaView *tm_meta_view_find_seen(Oid state_table);
 

@@ -21,8 +21,10 @@
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -234,6 +236,12 @@ fill_parameters(const MetaView *view, Datum *values, char *nulls)
 	values[14] = tm_meta_text_array(view->stamps);
 	values[15] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[16] = ObjectIdGetDatum(MyDatabaseId);
+}
+
+void
+tm_meta_view_lock(Oid state_table)
+{
+	LockDatabaseObject(RelationRelationId, state_table, 0, ExclusiveLock);
 }
 
 Oid

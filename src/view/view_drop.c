@@ -14,6 +14,7 @@
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -36,9 +37,27 @@ drop_rest(Oid relid, const char *kind)
 														name)));
 }
 
+/*
+ * A batch locks the query, then the view, then the tables behind it, and writes
+ * the view's counters last: so nothing of it may be touched before all of these
+ * locks are held, or each would wait for the other.
+ */
+static void
+lock_parts(const MetaView *view)
+{
+	Oid			tables[] = {view->state_table, view->final_table, view->late_table};
+
+	LockRelationOid(view->query_view, AccessExclusiveLock);
+	tm_meta_view_lock(view->state_table);
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		if (OidIsValid(tables[i]))
+			LockRelationOid(tables[i], AccessExclusiveLock);
+}
+
 void
 tm_view_drop(const MetaView *view)
 {
+	lock_parts(view);
 	tm_meta_view_delete(view->state_table);
 	drop_rest(view->view, "VIEW");
 	drop_rest(view->query_view, "VIEW");

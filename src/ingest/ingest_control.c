@@ -370,12 +370,16 @@ lock_view(Oid relid)
 	require_owner(relid);
 	/* the source first, as batches do: then no batch is between the two */
 	LockRelationOid(view->source, ShareRowExclusiveLock);
-	/* it may have been dropped while we waited */
+	/* it may have been dropped while we waited, for either lock */
 	view = tm_meta_view_find(relid);
+	if (view != NULL)
+	{
+		tm_maintain_lock(view->state_table);
+		view = tm_meta_view_find(relid);
+	}
 	if (view == NULL)
 		tm_ingest_throw_view_dropped();
-	tm_maintain_lock(view->state_table);
-	return tm_meta_view_find(relid);
+	return view;
 }
 
 /*

@@ -280,6 +280,8 @@ refresh(const MetaView *found)
 	LockRelationOid(found->source, ShareRowExclusiveLock);
 	tm_maintain_lock(found->state_table);
 	view = tm_meta_view_find_by_state(found->state_table);
+	if (view == NULL)
+		tm_ingest_throw_view_dropped();
 	view->stamps = tm_view_state_stamps(tm_view_load_spec(view));
 	tm_meta_view_update(view);
 	tm_ingest_view_rebuild(view);

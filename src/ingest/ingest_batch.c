@@ -452,7 +452,7 @@ lock_closing_view(const MetaView *view)
 
 	tm_view_read_options(view->options, &options);
 	if (VIEW_CLOSES(&options))
-		tm_maintain_lock(view->state_table);
+		tm_meta_view_lock(view->state_table);
 }
 
 static void

@@ -374,7 +374,7 @@ lock_view(Oid relid)
 	view = tm_meta_view_find(relid);
 	if (view != NULL)
 	{
-		tm_maintain_lock(view->state_table);
+		tm_meta_view_lock(view->state_table);
 		view = tm_meta_view_find(relid);
 	}
 	if (view == NULL)

@@ -88,7 +88,7 @@ tm_ingest_promote_views(Oid stream)
 			left = true;
 			continue;
 		}
-		tm_maintain_lock(view->state_table);
+		tm_meta_view_lock(view->state_table);
 		view = tm_meta_view_find_by_state(view->state_table);
 		if (view == NULL || !is_follower(view))
 			continue;

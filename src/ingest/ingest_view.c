@@ -278,7 +278,7 @@ refresh(const MetaView *found)
 		return;
 	}
 	LockRelationOid(found->source, ShareRowExclusiveLock);
-	tm_maintain_lock(found->state_table);
+	tm_meta_view_lock(found->state_table);
 	view = tm_meta_view_find_by_state(found->state_table);
 	if (view == NULL)
 		tm_ingest_throw_view_dropped();

@@ -2,9 +2,9 @@
  * ingest_worker.c
  *	  The process that consumes a share of a stream's partitions.
  *
- * Start (ingest_worker_start.c), then: gather a batch, look whether the topic is still the same
- * (ingest_anchor.c), apply it, release it.  No transaction is open while a
- * broker is asked or waited for.
+ * Start (ingest_worker_start.c), then: gather a batch, look whether the topic is
+ * still the same (ingest_anchor.c), apply it, release it.  No transaction is
+ * open while a broker is asked or waited for.
  *
  * A batch ends at batch_max_rows, batch_max_bytes, or batch_max_delay after
  * its first message; when the stream was idle before, its first messages are

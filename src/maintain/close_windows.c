@@ -377,7 +377,7 @@ tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit)
 {
 	CloseRun	run = {.limit = limit};
 
-	tm_maintain_lock(view->state_table);
+	tm_meta_view_lock(view->state_table);
 	tm_meta_progress_get(view->state_table, &run.progress);
 	if (is_up_to_date(tm_maintain_get(view), &run.progress, watermark))
 		return false;

@@ -287,7 +287,7 @@ tm_maintain_admit(const MetaView *view)
 	int64		admitted;
 	int64		pruned;
 
-	tm_maintain_lock(view->state_table);
+	tm_meta_view_lock(view->state_table);
 	tm_maintain_run(view, admit, run);
 	admitted = run->admitted;
 	pruned = run->pruned;

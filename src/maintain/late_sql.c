@@ -37,52 +37,15 @@ PG_FUNCTION_INFO_V1(tm_late_rows);
 
 /* ---- admit_late() ---- */
 
-/* The view, given by its owner. */
-static MetaView *
-require_view(Oid relid)
-{
-	MetaView   *view = tm_meta_view_find(relid);
-	char	   *name = get_rel_name(relid);
-
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a continuous view", name)));
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(get_rel_relkind(relid)), name);
-	return view;
-}
-
 static void
 check_state(const MetaView *view)
 {
-	char	   *name = get_rel_name(view->view);
-
-	if (view->state == META_FAILED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" has failed", name),
-				 view->reason ? errdetail("%s", view->reason) : 0,
-				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
-	if (!view->populated)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" has not been populated", name),
-				 errhint("REFRESH MATERIALIZED VIEW waits until it is.")));
-	if (view->state == META_PAUSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" is paused", name),
-				 errhint("tidemark.resume() lets it catch up.")));
+	tm_view_require_live(view);
 	if (!OidIsValid(view->late_table))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" keeps no late rows", name),
+				 errmsg("continuous view \"%s\" keeps no late rows",
+						get_rel_name(view->view)),
 				 errhint("ALTER MATERIALIZED VIEW ... SET (tidemark.late = 'table') lets it keep those to come.")));
 }
 
@@ -90,17 +53,13 @@ check_state(const MetaView *view)
 Datum
 tm_admit_late(PG_FUNCTION_ARGS)
 {
-	MetaView   *view = require_view(PG_GETARG_OID(0));
+	MetaView   *view = tm_view_require_owned(PG_GETARG_OID(0));
 	MetaProgress progress;
 	int64		admitted;
 
 	LockRelationOid(view->source, RowExclusiveLock);
-	tm_maintain_lock(view->state_table);
-	view = tm_meta_view_find_by_state(view->state_table);
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("continuous view was dropped by another transaction")));
+	tm_meta_view_lock(view->state_table);
+	view = tm_view_require_kept(tm_meta_view_find_by_state(view->state_table));
 	check_state(view);
 	admitted = tm_maintain_admit(view);
 	tm_meta_progress_get(view->state_table, &progress);

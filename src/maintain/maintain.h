@@ -88,12 +88,6 @@ extern void tm_maintain_clear(const MetaView *view);
 /* Attributes of its source that the view reads, as Bitmapset of Vars. */
 extern Bitmapset *tm_maintain_needed(const MetaView *view);
 
-/*
- * The heavyweight lock that serialises merges into a view with each other and
- * with DDL on it; held until the transaction ends.
- */
-extern void tm_maintain_lock(Oid state_table);
-
 /* ---- hooks of the planner (batch_scan.c, partial_plan.c) ---- */
 
 extern void tm_maintain_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel,

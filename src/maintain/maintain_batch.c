@@ -223,12 +223,6 @@ tm_maintain_run(const MetaView *view, MaintainStep step, void *arg)
 
 /* ---- work ---- */
 
-void
-tm_maintain_lock(Oid state_table)
-{
-	tm_meta_view_lock(state_table);
-}
-
 /*
  * May one of the rows be late for a window of the view?  Or does one lie so far
  * in the future that its window may end beyond the last timestamp: that is an
@@ -407,7 +401,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 	late = has_late_candidate(entry->spec, batch);
 	delta = run_delta(entry, batch, late, &tupdesc);
 	TM_FAULT("merge");
-	tm_maintain_lock(view->state_table);
+	tm_meta_view_lock(view->state_table);
 	if (closes)
 	{
 		/* another worker may have closed windows meanwhile */
@@ -479,7 +473,7 @@ apply_source(MaintainView *entry, const MetaView *view, void *arg)
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
 	delta = run_plan(entry, plan, rows, NULL, &tupdesc);
 	TM_FAULT("merge");
-	tm_maintain_lock(view->state_table);
+	tm_meta_view_lock(view->state_table);
 	merge_delta(entry, view, delta, tupdesc, false);
 	tuplestore_end(delta);
 	MemoryContextDelete(cxt);
@@ -529,7 +523,7 @@ tm_maintain_clear(const MetaView *view)
 	MetaIdentity identity;
 
 	check_not_busy(tm_maintain_get(view), view);
-	tm_maintain_lock(view->state_table);
+	tm_meta_view_lock(view->state_table);
 	tm_meta_enter_as(tm_view_get_owner(view), &identity);
 	add_relation(stmt, view->state_table);
 	add_relation(stmt, view->final_table);

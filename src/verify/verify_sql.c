@@ -13,67 +13,19 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_class.h"
 #include "executor/tstoreReceiver.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "base/compat.h"
 #include "maintain/maintain.h"
 #include "verify/verify_internal.h"
 
 PG_FUNCTION_INFO_V1(tm_verify);
-
-/* The view, given by its owner. */
-static MetaView *
-require_view(Oid relid)
-{
-	MetaView   *view = tm_meta_view_find(relid);
-	char	   *name = get_rel_name(relid);
-
-	if (name == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a continuous view", name)));
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(get_rel_relkind(relid)), name);
-	return view;
-}
-
-/* Only a view that has all its rows, and takes in new ones, can be equal. */
-static void
-check_state(const MetaView *view)
-{
-	char	   *name = get_rel_name(view->view);
-
-	if (view->state == META_FAILED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" has failed", name),
-				 view->reason ? errdetail("%s", view->reason) : 0,
-				 errhint("REFRESH MATERIALIZED VIEW rebuilds it.")));
-	if (!view->populated)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" has not been populated", name),
-				 errhint("REFRESH MATERIALIZED VIEW waits until it is.")));
-	if (view->state == META_PAUSED)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" is paused", name),
-				 errhint("tidemark.resume() lets it catch up.")));
-}
 
 static void
 find_range(const MetaView *view, const ViewSpec *spec, const TimestampTz *since,
@@ -139,7 +91,7 @@ tm_verify(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("view cannot be null")));
-	view = require_view(PG_GETARG_OID(0));
+	view = tm_view_require_owned(PG_GETARG_OID(0));
 	InitMaterializedSRF(fcinfo, 0);
 
 	LockRelationOid(view->source, AccessShareLock);
@@ -147,12 +99,9 @@ tm_verify(PG_FUNCTION_ARGS)
 	if (OidIsValid(view->final_table))
 		LockRelationOid(view->final_table, AccessShareLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	view = tm_meta_view_find_seen(view->state_table);
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("continuous view was dropped by another transaction")));
-	check_state(view);
+	view = tm_view_require_kept(tm_meta_view_find_seen(view->state_table));
+	/* only a view that has all its rows, and takes in new ones, can be equal */
+	tm_view_require_live(view);
 	tm_view_enter(view, &identity);
 	compare_sides(view, PG_ARGISNULL(1) ? NULL : &since,
 				  (ReturnSetInfo *) fcinfo->resultinfo);

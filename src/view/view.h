@@ -180,6 +180,17 @@ extern void tm_view_read_options(const List *texts, ContinuousOptions *options);
 /* The query behind a (plain) view: a copy. */
 extern Query *tm_view_get_query(Oid view);
 
+/* ---- view_require.c: what a function that is given a view asks of it ---- */
+
+/* The continuous view of that OID; 42P01, 42809, or 42501 unless its owner asks. */
+extern MetaView *tm_view_require_owned(Oid relid);
+
+/* A view that was found again after waiting for its lock; 42P01 if it is NULL. */
+extern MetaView *tm_view_require_kept(MetaView *view);
+
+/* 55000 unless the view has all its rows and takes in new ones. */
+extern void tm_view_require_live(const MetaView *view);
+
 /* ---- view_create.c ---- */
 
 /* 42501 unless the current user may read what the view reads. */

@@ -183,11 +183,7 @@ lock_view(const MetaView *found)
 
 	LockRelationOid(found->source, ShareRowExclusiveLock);
 	check_not_in_use(found->state_table);
-	view = tm_meta_view_find_by_state(found->state_table);
-	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("continuous view was dropped by another transaction")));
+	view = tm_view_require_kept(tm_meta_view_find_by_state(found->state_table));
 	if (view->restored)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -25,6 +25,17 @@
 /* Smallest cap of a partition's queue. */
 #define KAFKA_QUEUE_MIN_KBYTES 128
 
+/*
+ * From 2.4 on the library keeps what it knows of topics by topic id, too.
+ * Before 2.10 a topic that comes with another id than the one remembered, one
+ * that was re-created, leaves a pointer to freed memory there, and the process
+ * crashes (librdkafka #4964).  So the library has to forget sooner than topics
+ * are re-created; it then asks once a second.
+ */
+#define KAFKA_VERSION_TOPIC_IDS 0x02040000
+#define KAFKA_VERSION_TOPIC_IDS_REPAIRED 0x020a0000
+#define KAFKA_METADATA_AGE_MS 20
+
 typedef struct KafkaPropertyRule
 {
 	const char *name;			/* the library's spelling */
@@ -309,6 +320,10 @@ set_fixed_properties(KafkaConsumer *consumer,
 	set_fixed_int(consumer, "fetch.error.backoff.ms", KAFKA_FETCH_BACKOFF_MS);
 
 	set_fixed(consumer, "topic.metadata.propagation.max.ms", "5000");
+	if (rd_kafka_version() >= KAFKA_VERSION_TOPIC_IDS &&
+		rd_kafka_version() < KAFKA_VERSION_TOPIC_IDS_REPAIRED)
+		set_fixed_int(consumer, "metadata.max.age.ms",
+					  KAFKA_METADATA_AGE_MS);
 	set_fixed(consumer, "statistics.interval.ms", "0");
 	set_fixed(consumer, "log_level", "5");
 	set_fixed(consumer, "log.connection.close", "false");

@@ -327,6 +327,9 @@ tm_root_to_partition_map(ResultRelInfo *rri, EState *estate)
 #endif
 }
 
+/* May an internal subtransaction begin in parallel mode? */
+#define TM_HAS_PARALLEL_SUBTRANSACTIONS (PG_VERSION_NUM >= 170000)
+
 /* Do input functions, and making arrays and rows of JSON, know soft errors? */
 #define TM_HAS_SOFT_INPUT (PG_VERSION_NUM >= 160000)
 #define TM_HAS_SOFT_JSON (PG_VERSION_NUM >= 170000)

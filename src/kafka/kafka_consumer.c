@@ -107,6 +107,7 @@ tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
 	rd_kafka_topic_partition_list_destroy(list);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		tm_kafka_error_throw(consumer, err, -1, KAFKA_OFFSET_NONE, NULL);
+	consumer->is_new = true;
 }
 
 /* The entry of an assigned partition, or NULL. */
@@ -403,7 +404,17 @@ tm_kafka_consumer_poll(KafkaConsumer *consumer, int max_messages,
 		}
 	}
 	if (consumer->batch_count > before)
+	{
 		tm_kafka_error_clear(consumer);
+		consumer->is_new = false;
+	}
+
+	/*
+	 * What was queued for the assignment before may have filled the queue;
+	 * the library has thrown it away now, unnoticed by who fetches.
+	 */
+	else if (consumer->is_new && empty)
+		tm_kafka_order_wake(consumer);
 
 	/* after the messages: a connection was lost after they came */
 	tm_kafka_error_drain(consumer);

@@ -68,6 +68,7 @@ struct KafkaConsumer
 	int64		hold_until;		/* 0 = nothing is held back */
 	int64		queue_bytes;	/* limit of what waits in the library */
 	int64		released_bytes; /* given since its threads were woken up */
+	bool		is_new;			/* assigned, and no message came yet */
 
 	/* The batch: given to the caller, destroyed at release. */
 	KafkaMessage *batch;

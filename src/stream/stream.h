@@ -217,9 +217,6 @@ extern AttrNumber tm_stream_decoder_watermark_att(const StreamDecoder *decoder);
 /* Names of columns (of text) whose member no message had; NIL before any row. */
 extern List *tm_stream_decoder_absent(const StreamDecoder *decoder);
 
-/* "column (near miss)" list for the NOTICE of a SELECT, or NULL. */
-extern char *tm_stream_decoder_describe_absent(const StreamDecoder *decoder);
-
 /*
  * Run guarded decode settings (TimeZone=UTC and so on) until the GUC nest level
  * is closed with AtEOXact_GUC(false, level).
@@ -228,7 +225,8 @@ extern int	tm_stream_push_decode_settings(void);
 
 /*
  * Decode one message the way everybody must: unguarded first, then, if asked
- * for, inside an internal subtransaction.  Returns false for a bad message and
+ * for, inside an internal subtransaction; in parallel mode only where
+ * tm_stream_is_parallel_safe().  Returns false for a bad message and
  * fills error; infrastructure errors (classes 08, 40, 53, 55, 57, 58) are
  * re-thrown.
  */

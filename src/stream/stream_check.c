@@ -8,10 +8,15 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/typcache.h"
 
+#include "base/compat.h"
 #include "stream/stream_internal.h"
 
 static bool
@@ -169,4 +174,69 @@ tm_stream_check_definition(Oid relid)
 
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
+}
+
+/* ---- parallel mode ---- */
+
+static bool is_type_parallel_safe(Oid type);
+
+static bool
+is_row_parallel_safe(Oid type)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	bool		safe = true;
+
+	for (int i = 0; i < desc->natts && safe; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		safe = att->attisdropped || is_type_parallel_safe(att->atttypid);
+	}
+	ReleaseTupleDesc(desc);
+	return safe;
+}
+
+/*
+ * Are values of this type read by functions that are parallel safe, and, where a
+ * resource owner has to do for the guard, PostgreSQL's own?
+ */
+static bool
+is_type_parallel_safe(Oid type)
+{
+	Oid			element = get_element_type(type);
+	Oid			input;
+	Oid			ioparam;
+
+	if (OidIsValid(element))
+		return is_type_parallel_safe(element);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_DOMAIN:
+			/* a constraint may be any expression */
+			return !DomainHasConstraints(type) && is_type_parallel_safe(getBaseType(type));
+		case TYPTYPE_COMPOSITE:
+			return is_row_parallel_safe(type);
+		case TYPTYPE_RANGE:
+		case TYPTYPE_MULTIRANGE:
+			/* their functions call those of the type inside */
+			if (type >= FirstNormalObjectId)
+				return false;
+	}
+	getTypeInputInfo(type, &input, &ioparam);
+	return func_parallel(input) == PROPARALLEL_SAFE &&
+		(TM_HAS_PARALLEL_SUBTRANSACTIONS || input < FirstNormalObjectId);
+}
+
+bool
+tm_stream_is_parallel_safe(const StreamOptions *options)
+{
+	if (options->transport == STREAM_MANUAL)
+		return false;
+	/* all of them: a column that nobody reads is judged as well */
+	for (int i = 0; i < options->ncolumns; i++)
+	{
+		if (!is_type_parallel_safe(options->columns[i].format.type))
+			return false;
+	}
+	return true;
 }

@@ -13,7 +13,8 @@
  * without one then has no event time, which is not an error.
  *
  * tm_stream_decode_guarded() is one of the few functions that may catch an
- * error; it does so inside an internal subtransaction.
+ * error; it does so inside an internal subtransaction, or what takes its place in
+ * parallel mode.
  *
  * Memory: Datums go to the current context, and so does scratch memory.
  */
@@ -22,6 +23,7 @@
 #include "access/sysattr.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -33,7 +35,7 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
-#include "stream/stream.h"
+#include "stream/stream_internal.h"
 
 /* Headers beyond this size are made jsonb under the guard only. */
 #define MAX_SAFE_HEADERS (16 * 1024 * 1024)
@@ -476,38 +478,82 @@ is_infrastructure(int sqlstate)
 	return false;
 }
 
+/* Around code that may throw, where that is only an answer. */
+typedef struct Guard
+{
+	MemoryContext cxt;
+	ResourceOwner owner;
+	ResourceOwner own;			/* NULL: there is a subtransaction */
+} Guard;
+
+static void
+begin_guard(Guard *guard)
+{
+	guard->cxt = CurrentMemoryContext;
+	guard->owner = CurrentResourceOwner;
+	guard->own = NULL;
+
+	/*
+	 * Where parallel mode knows no subtransactions, a resource owner takes
+	 * its place.  That is enough for PostgreSQL's own input functions, the
+	 * only ones that run then (tm_stream_is_parallel_safe): they look into
+	 * the catalogs and allocate memory, no more.
+	 */
+	if (IsInParallelMode() && !TM_HAS_PARALLEL_SUBTRANSACTIONS)
+	{
+		guard->own = ResourceOwnerCreate(guard->owner, "tidemark decode");
+		CurrentResourceOwner = guard->own;
+		return;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(guard->cxt);
+}
+
+static void
+end_guard(Guard *guard, bool good)
+{
+	if (guard->own != NULL)
+	{
+		ResourceOwnerRelease(guard->own, RESOURCE_RELEASE_BEFORE_LOCKS, good, false);
+		ResourceOwnerRelease(guard->own, RESOURCE_RELEASE_LOCKS, good, false);
+		ResourceOwnerRelease(guard->own, RESOURCE_RELEASE_AFTER_LOCKS, good, false);
+		CurrentResourceOwner = guard->owner;
+		ResourceOwnerDelete(guard->own);
+	}
+	else if (good)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(guard->cxt);
+	CurrentResourceOwner = guard->owner;
+}
+
 /*
- * The guarded half of tm_stream_decode_guarded(): decode inside a
- * subtransaction, so that an error of foreign code is only an answer.
+ * The guarded half of tm_stream_decode_guarded(): decode so that an error of
+ * foreign code is only an answer.
  */
 static bool
-decode_in_subtransaction(StreamDecoder *decoder, const KafkaMessage *msg,
-						 TimestampTz ingest_time, Datum *values, bool *isnull,
-						 TimestampTz *event_time, FormatError *error)
+decode_behind_guard(StreamDecoder *decoder, const KafkaMessage *msg,
+					TimestampTz ingest_time, Datum *values, bool *isnull,
+					TimestampTz *event_time, FormatError *error)
 {
-	MemoryContext oldcontext = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
+	Guard		guard;
 	ErrorData  *volatile edata = NULL;
 	volatile FormatResult result = FORMAT_BAD;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(oldcontext);
+	begin_guard(&guard);
 	PG_TRY();
 	{
 		result = tm_stream_decode(decoder, msg, ingest_time, true, values,
 								  isnull, event_time, error);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(oldcontext);
-		CurrentResourceOwner = oldowner;
+		end_guard(&guard, true);
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(oldcontext);
+		MemoryContextSwitchTo(guard.cxt);
 		edata = CopyErrorData();
 		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(oldcontext);
-		CurrentResourceOwner = oldowner;
+		end_guard(&guard, false);
 	}
 	PG_END_TRY();
 
@@ -541,8 +587,8 @@ tm_stream_decode_guarded(StreamDecoder *decoder, const KafkaMessage *msg,
 		case FORMAT_NEEDS_GUARD:
 			break;
 	}
-	return decode_in_subtransaction(decoder, msg, ingest_time, values, isnull,
-									event_time, error);
+	return decode_behind_guard(decoder, msg, ingest_time, values, isnull,
+							   event_time, error);
 }
 
 int
@@ -580,25 +626,48 @@ tm_stream_decoder_absent(const StreamDecoder *decoder)
 	return result;
 }
 
+int
+tm_stream_decoder_count_members(const StreamDecoder *decoder)
+{
+	return decoder->nvalues;
+}
+
+void
+tm_stream_decoder_get_members(const StreamDecoder *decoder,
+							  StreamMember *members)
+{
+	Bitmapset  *absent = tm_format_absent(decoder->format);
+
+	for (int i = 0; i < decoder->nvalues; i++)
+	{
+		const char *near = NULL;
+
+		members[i].absent = bms_is_member(i, absent);
+		if (members[i].absent)
+			near = tm_format_near_miss(decoder->format, i);
+		members[i].near_miss[0] = '\0';
+		if (near != NULL)
+			strlcpy(members[i].near_miss, near,
+					pg_mbcliplen(near, strlen(near), NAMEDATALEN - 1) + 1);
+	}
+}
+
 char *
-tm_stream_decoder_describe_absent(const StreamDecoder *decoder)
+tm_stream_decoder_describe_absent(const StreamDecoder *decoder,
+								  const StreamMember *members)
 {
 	StringInfoData list;
-	Bitmapset  *absent;
-	int			i = -1;
 
-	absent = tm_format_absent(decoder->format);
-	if (bms_is_empty(absent))
-		return NULL;
 	initStringInfo(&list);
-	while ((i = bms_next_member(absent, i)) >= 0)
+	for (int i = 0; i < decoder->nvalues; i++)
 	{
-		const char *near = tm_format_near_miss(decoder->format, i);
-
+		if (!members[i].absent)
+			continue;
 		appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "",
 						 decoder->value_names[i]);
-		if (near != NULL)
-			appendStringInfo(&list, " (messages have \"%s\")", near);
+		if (members[i].near_miss[0] != '\0')
+			appendStringInfo(&list, " (messages have \"%s\")",
+							 members[i].near_miss);
 	}
-	return list.data;
+	return list.len > 0 ? list.data : NULL;
 }

@@ -4,15 +4,20 @@
  *	  start, or from pushed-down bounds, to the end offsets at its start.
  *
  * Thin: planning here, conditions in stream_pushdown.c, reading in
- * stream_scan.c.  Planning and EXPLAIN never contact a broker, so row counts
- * are a constant.
+ * stream_scan.c.  Planning and EXPLAIN never contact a broker, so the size of
+ * the log is a constant to them, that of a log worth several processes.  What it
+ * really is the leader of a parallel scan learns before its workers start: then
+ * it launches as many as the messages are worth, maybe none.
  *
- * Scans run in the leader only, and queries with one run without parallel
- * workers: a bad message may need an internal subtransaction, which cannot
- * start in parallel mode.
+ * The path that is not parallel is parallel restricted: each participant would
+ * read the whole log, up to an end of its own.  A stream whose messages cannot
+ * be decoded in parallel mode (tm_stream_is_parallel_safe), or one with bounds,
+ * takes the parallel mode away from the whole query: a bad message may need what
+ * cannot be done there.
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "catalog/pg_foreign_server.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
@@ -20,8 +25,10 @@
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"
 #include "parser/parsetree.h"
@@ -34,10 +41,13 @@
 #include "stream/stream_internal.h"
 
 /* What planning believes about every stream. */
-#define DEFAULT_ROWS		1000
-#define SELECTED_ROWS		100
+#define DEFAULT_ROWS		100000
 /* a connection and its questions: makes the planner scan once and keep */
 #define STARTUP_COST		1000.0
+/* to fetch and decode a message */
+#define MESSAGE_COST		(10 * cpu_tuple_cost)
+/* min_parallel_table_scan_size is in blocks; of a log only offsets are known */
+#define MESSAGE_BYTES		128
 
 /* Elements of the plan's fdw_private. */
 enum PlanItem
@@ -56,11 +66,13 @@ typedef struct FdwScanState
 	List	   *codes;
 	List	   *states;			/* ExprStates of the conditions' values */
 	bool		started;
+	bool		in_worker;
 } FdwScanState;
 
 /* What planning of one relation carries from step to step. */
 typedef struct FdwPlanState
 {
+	StreamOptions *options;
 	List	   *exprs;
 	List	   *codes;
 } FdwPlanState;
@@ -74,22 +86,13 @@ get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
 {
 	FdwPlanState *plan = palloc0_object(FdwPlanState);
 
-	tm_stream_pushdown_collect(tm_stream_get_options(relid), baserel,
-							   &plan->exprs, &plan->codes);
+	plan->options = tm_stream_get_options(relid);
+	tm_stream_pushdown_collect(plan->options, baserel, &plan->exprs, &plan->codes);
 	baserel->fdw_private = plan;
-	baserel->rows = baserel->baserestrictinfo == NIL ? DEFAULT_ROWS : SELECTED_ROWS;
-}
-
-static void
-get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
-{
-	ForeignPath *path;
-
-	path = tm_create_foreignscan_path(root, baserel, baserel->rows,
-									  STARTUP_COST,
-									  STARTUP_COST + DEFAULT_ROWS * 0.1,
-									  NIL, baserel->lateral_relids, NIL);
-	add_path(baserel, (Path *) path);
+	baserel->tuples = DEFAULT_ROWS;
+	baserel->rows = clamp_row_est(DEFAULT_ROWS *
+								  clauselist_selectivity(root, baserel->baserestrictinfo,
+														 0, JOIN_INNER, NULL));
 }
 
 /* Attribute numbers that the query reads, as a list. */
@@ -108,6 +111,79 @@ list_needed(const RelOptInfo *baserel)
 	while ((i = bms_next_member(attrs, i)) >= 0)
 		needed = lappend_int(needed, i + FirstLowInvalidHeapAttributeNumber);
 	return needed;
+}
+
+/* Does the query read the watermark column?  Then partitions stay whole. */
+static bool
+needs_watermark(const FdwPlanState *plan, const List *needed)
+{
+	for (int i = 0; i < plan->options->ncolumns; i++)
+	{
+		const StreamColumn *column = &plan->options->columns[i];
+
+		if (column->metadata == STREAM_META_WATERMARK)
+			return list_member_int(needed, column->attnum) ||
+				list_member_int(needed, 0);
+	}
+	return false;
+}
+
+static void
+add_parallel_path(PlannerInfo *root, RelOptInfo *baserel, Cost run_cost, int npartitions)
+{
+	int			workers = max_parallel_workers_per_gather;
+	double		participants;
+	ForeignPath *path;
+
+	if (!baserel->consider_parallel || !bms_is_empty(baserel->lateral_relids))
+		return;
+	if (npartitions > 0 && needs_watermark(baserel->fdw_private, list_needed(baserel)))
+		workers = Min(workers, npartitions - 1);
+	if (workers <= 0)
+		return;
+
+	/* the leader helps the less the more workers give it their rows */
+	participants = workers;
+	if (parallel_leader_participation)
+		participants += Max(1.0 - 0.3 * workers, 0.0);
+	path = tm_create_foreignscan_path(root, baserel,
+									  clamp_row_est(baserel->rows / participants),
+									  STARTUP_COST,
+									  STARTUP_COST + run_cost / participants,
+									  NIL, NULL, NIL);
+	path->path.parallel_aware = true;
+	path->path.parallel_workers = workers;
+	add_partial_path(baserel, (Path *) path);
+}
+
+static void
+get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid)
+{
+	FdwPlanState *plan = baserel->fdw_private;
+	ForeignPath *path;
+	int			npartitions;
+	double		messages;
+	Cost		run_cost;
+
+	messages = DEFAULT_ROWS *
+		tm_stream_pushdown_guess(plan->codes, plan->exprs, &npartitions);
+	run_cost = messages * (MESSAGE_COST + baserel->baserestrictcost.per_tuple) +
+		baserel->rows * baserel->reltarget->cost.per_tuple;
+
+	path = tm_create_foreignscan_path(root, baserel, baserel->rows,
+									  STARTUP_COST, STARTUP_COST + run_cost,
+									  NIL, baserel->lateral_relids, NIL);
+	/* see the header */
+	path->path.parallel_safe = false;
+	add_path(baserel, (Path *) path);
+	add_parallel_path(root, baserel, run_cost, npartitions);
+}
+
+static bool
+is_parallel_safe(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
+{
+	return tm_stream_find_bounds(rte->relid) == NULL &&
+		tm_stream_is_parallel_safe(tm_stream_get_options(rte->relid));
 }
 
 static ForeignScan *
@@ -199,8 +275,11 @@ begin_scan(ForeignScanState *node, int eflags)
 	/*
 	 * Without parallel workers (see the header).  The planner has no way for
 	 * a relation to say so; the executor reads this when it starts to run.
+	 * Asked again, because a cached plan outlives a constraint of a domain.
 	 */
-	node->ss.ps.state->es_plannedstmt->parallelModeNeeded = false;
+	if (tm_stream_find_bounds(state->options->relid) != NULL ||
+		!tm_stream_is_parallel_safe(state->options))
+		node->ss.ps.state->es_plannedstmt->parallelModeNeeded = false;
 
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
@@ -214,6 +293,15 @@ begin_scan(ForeignScanState *node, int eflags)
 										userid);
 }
 
+static void
+evaluate_range(ForeignScanState *node, StreamRange *range)
+{
+	FdwScanState *state = node->fdw_state;
+
+	tm_stream_pushdown_evaluate(state->codes, state->states,
+								node->ss.ps.ps_ExprContext, range);
+}
+
 static TupleTableSlot *
 iterate_scan(ForeignScanState *node)
 {
@@ -222,11 +310,13 @@ iterate_scan(ForeignScanState *node)
 
 	if (!state->started)
 	{
-		StreamRange range;
+		if (!tm_stream_scan_is_shared(state->scan))
+		{
+			StreamRange range;
 
-		tm_stream_pushdown_evaluate(state->codes, state->states,
-									node->ss.ps.ps_ExprContext, &range);
-		tm_stream_scan_start(state->scan, &range);
+			evaluate_range(node, &range);
+			tm_stream_scan_start(state->scan, &range);
+		}
 		state->started = true;
 	}
 
@@ -249,11 +339,102 @@ end_scan(ForeignScanState *node)
 {
 	FdwScanState *state = node->fdw_state;
 
-	if (state != NULL && state->scan != NULL)
-	{
+	if (state == NULL || state->scan == NULL)
+		return;
+	tm_stream_scan_shutdown(state->scan);
+	if (!state->in_worker)
 		tm_stream_scan_report(state->scan);
-		tm_stream_scan_destroy(state->scan);
+	tm_stream_scan_destroy(state->scan);
+}
+
+/* ---- parallel execution ---- */
+
+/* Is a stream the only relation that the query reads? */
+static bool
+is_only_relation(EState *estate)
+{
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, estate->es_range_table)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION && rte->relkind != RELKIND_VIEW)
+			n++;
 	}
+	return n == 1;
+}
+
+/*
+ * Launch no more workers than have something to do: a worker costs some ten
+ * milliseconds, a client and its connections.  With other relations in the query
+ * they may have more to do than this scan.
+ */
+static void
+limit_workers(ForeignScanState *node, ParallelContext *pcxt, int participants)
+{
+	FdwScanState *state = node->fdw_state;
+
+	if (!is_only_relation(node->ss.ps.state))
+		return;
+	if (participants <= 1)
+	{
+		ReinitializeParallelWorkers(pcxt, 0);
+		tm_stream_scan_unshare(state->scan);
+	}
+	else
+		ReinitializeParallelWorkers(pcxt, parallel_leader_participation ?
+									participants - 1 : participants);
+}
+
+static Size
+estimate_dsm(ForeignScanState *node, ParallelContext *pcxt)
+{
+	FdwScanState *state = node->fdw_state;
+	StreamRange range;
+
+	evaluate_range(node, &range);
+	return tm_stream_scan_divide(state->scan, &range, pcxt->nworkers + 1,
+								 (int64) min_parallel_table_scan_size *
+								 (BLCKSZ / MESSAGE_BYTES));
+}
+
+static void
+initialize_dsm(ForeignScanState *node, ParallelContext *pcxt, void *coordinate)
+{
+	FdwScanState *state = node->fdw_state;
+
+	limit_workers(node, pcxt, tm_stream_scan_share(state->scan, coordinate));
+}
+
+static void
+reinitialize_dsm(ForeignScanState *node, ParallelContext *pcxt, void *coordinate)
+{
+	FdwScanState *state = node->fdw_state;
+	StreamRange range;
+
+	evaluate_range(node, &range);
+	limit_workers(node, pcxt,
+				  tm_stream_scan_share_again(state->scan, coordinate, &range));
+}
+
+static void
+initialize_worker(ForeignScanState *node, shm_toc *toc, void *coordinate)
+{
+	FdwScanState *state = node->fdw_state;
+
+	state->in_worker = true;
+	tm_stream_scan_attach(state->scan, coordinate, ParallelWorkerNumber);
+}
+
+static void
+shutdown_scan(ForeignScanState *node)
+{
+	FdwScanState *state = node->fdw_state;
+
+	if (state != NULL && state->scan != NULL)
+		tm_stream_scan_shutdown(state->scan);
 }
 
 static void
@@ -298,6 +479,12 @@ tm_stream_handler(PG_FUNCTION_ARGS)
 	routine->ReScanForeignScan = rescan;
 	routine->EndForeignScan = end_scan;
 	routine->ExplainForeignScan = explain_scan;
+	routine->IsForeignScanParallelSafe = is_parallel_safe;
+	routine->EstimateDSMForeignScan = estimate_dsm;
+	routine->InitializeDSMForeignScan = initialize_dsm;
+	routine->ReInitializeDSMForeignScan = reinitialize_dsm;
+	routine->InitializeWorkerForeignScan = initialize_worker;
+	routine->ShutdownForeignScan = shutdown_scan;
 	routine->PlanForeignModify = plan_modify;
 	PG_RETURN_POINTER(routine);
 }

@@ -229,9 +229,9 @@ tm_stream_get_properties(const StreamOptions *options, Oid userid)
 							 find_mapping_options(options->serverid, userid));
 }
 
-KafkaConsumer *
-tm_stream_open_consumer(const StreamOptions *options, Oid userid,
-						int npartitions, MemoryContext cxt)
+static KafkaConsumer *
+open_consumer(const StreamOptions *options, Oid userid, int npartitions,
+			  int queued_kbytes, MemoryContext cxt)
 {
 	KafkaConsumerOptions consumer = {0};
 
@@ -241,11 +241,28 @@ tm_stream_open_consumer(const StreamOptions *options, Oid userid,
 	consumer.client_id = options->client_id;
 	consumer.group_id = npartitions > 0 ? options->group_id : NULL;
 	consumer.read_committed = options->read_committed;
-	consumer.queued_kbytes = npartitions > 0 ?
-		tm_setting_worker_memory * 1024 / 16 : SCAN_QUEUE_KBYTES;
+	consumer.queued_kbytes = queued_kbytes;
 	consumer.low_latency = npartitions > 0;
 	consumer.npartitions = npartitions;
 	return tm_kafka_consumer_open(&consumer, cxt);
+}
+
+KafkaConsumer *
+tm_stream_open_consumer(const StreamOptions *options, Oid userid,
+						int npartitions, MemoryContext cxt)
+{
+	return open_consumer(options, userid, npartitions,
+						 npartitions > 0 ? tm_setting_worker_memory * 1024 / 16 :
+						 SCAN_QUEUE_KBYTES,
+						 cxt);
+}
+
+KafkaConsumer *
+tm_stream_open_scan_consumer(const StreamOptions *options, Oid userid,
+							 int nparticipants, MemoryContext cxt)
+{
+	return open_consumer(options, userid, 0, SCAN_QUEUE_KBYTES / nparticipants,
+						 cxt);
 }
 
 static int

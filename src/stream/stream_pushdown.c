@@ -37,6 +37,11 @@
 #define CODE_STRATEGY(code)	((code) / 2 % 8)
 #define CODE_IS_ARRAY(code)	((code) % 2 != 0)
 
+/* what the planner believes that one condition leaves of the log */
+#define PARTITION_SHARE		0.1
+#define POSITION_SHARE		0.001
+#define RANGE_SHARE			0.3333
+
 /* Metadata of the column that this expression is, if scans can use it. */
 static StreamMetadata
 find_metadata(const StreamOptions *options, Index relid, Node *node,
@@ -156,6 +161,55 @@ tm_stream_pushdown_collect(const StreamOptions *options,
 			collect_membership(options, baserel->relid,
 							   (ScalarArrayOpExpr *) clause, exprs, codes);
 	}
+}
+
+/* ---- planning ---- */
+
+/* How many values does a constant array have?  0 = unknown. */
+static int
+count_elements(Node *expr)
+{
+	Const	   *constant = (Const *) expr;
+	ArrayType  *array;
+
+	if (!IsA(expr, Const) || constant->constisnull)
+		return 0;
+	array = DatumGetArrayTypeP(constant->constvalue);
+	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+}
+
+double
+tm_stream_pushdown_guess(List *codes, List *exprs, int *npartitions)
+{
+	double		share = 1;
+	ListCell   *lc;
+	ListCell   *expr;
+
+	*npartitions = 0;
+	forboth(lc, codes, expr, exprs)
+	{
+		int			code = lfirst_int(lc);
+		bool		equal = CODE_STRATEGY(code) == BTEqualStrategyNumber;
+		bool		lower = equal ||
+		CODE_STRATEGY(code) == BTGreaterEqualStrategyNumber ||
+		CODE_STRATEGY(code) == BTGreaterStrategyNumber;
+
+		switch (CODE_METADATA(code))
+		{
+			case STREAM_META_PARTITION:
+				if (equal)
+					*npartitions = CODE_IS_ARRAY(code) ? count_elements(lfirst(expr)) : 1;
+				share *= equal ? Min(PARTITION_SHARE * Max(*npartitions, 1), 1) : RANGE_SHARE;
+				break;
+			case STREAM_META_OFFSET:
+				share *= equal ? POSITION_SHARE : RANGE_SHARE;
+				break;
+			default:
+				/* an upper bound on the timestamp bounds no offsets */
+				share *= lower ? RANGE_SHARE : 1;
+		}
+	}
+	return share;
 }
 
 /* ---- when the scan starts ---- */

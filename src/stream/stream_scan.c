@@ -12,6 +12,10 @@
  * has told of the end of the partition; if that end lies before ours, the end
  * is asked for again, because the log may have been truncated.
  *
+ * In parallel every participant has a scan of its own, which reads the pieces
+ * that it claims (stream_parallel.c), one after the other, as if each were all
+ * there is.  The leader's asks for the offsets, and reports for all.
+ *
  * While bounds are set (verify, backfill), they alone say what is read;
  * conditions would change the watermark column, which is computed over the
  * rows that are read.
@@ -33,80 +37,15 @@
 #include "base/compat.h"
 #include "meta/meta.h"
 #include "stream/stream_internal.h"
+#include "stream/stream_scan.h"
 
 #define WAIT_SLICE_MS		200
 /* a broker that gives nothing for so long although there is something to read */
 #define STALL_TIMEOUT_US	(60 * USECS_PER_SEC)
-/* chunks start small, so that LIMIT 1 decodes little */
-#define FIRST_CHUNK_ROWS	16
 #define MAX_CHUNK_ROWS		256
 #define MAX_CHUNK_BYTES		(4 * 1024 * 1024)
 /* messages thrown away, past the end or in gaps, before the rest is assigned anew */
 #define MAX_DISCARDED		10000
-/* fewer messages say nothing about members that are absent */
-#define MIN_JUDGED			100
-
-/* A partition as the first start found it. */
-typedef struct KnownPartition
-{
-	int32		partition;
-	bool		asked;			/* are the bounds known? */
-	int64		earliest;
-	int64		end;
-} KnownPartition;
-
-/* A partition that this pass reads. */
-typedef struct ScanPartition
-{
-	int32		partition;
-	int64		next;
-	int64		stop;
-	bool		done;
-	StreamWatermark wm;
-} ScanPartition;
-
-typedef struct BadMessages
-{
-	int64		count;
-	int32		partition;		/* of the first */
-	int64		offset;
-	FormatError error;
-} BadMessages;
-
-struct StreamScan
-{
-	const StreamOptions *options;
-	const char *name;			/* of the stream */
-	TupleDesc	tupdesc;
-	Oid			userid;
-	StreamDecoder *decoder;
-	AttrNumber	watermark_att;
-	AttrNumber	ingest_time_att;
-	KafkaConsumer *consumer;
-	Oid			log;			/* of a manual stream; may be missing */
-
-	bool		opened;
-	int			nknown;
-	KnownPartition *known;
-
-	int			nparts;
-	ScanPartition *parts;
-	int			nactive;
-	int			current;		/* index of the last message's partition */
-	const StreamBounds *bounds; /* of tm_stream_set_bounds(), or NULL */
-	int64		discarded;
-	int64		pass_messages;
-	BadMessages bad;			/* of this pass */
-	BadMessages worst;			/* of the pass with most of them */
-
-	int			chunk_rows;
-	StreamRows *rows;			/* of the chunk; NULL before the first */
-	int			next_row;
-	const KafkaMessage *msg;	/* being decoded, for the error context */
-	StreamScanCounters counters;
-	MemoryContext cxt;
-	MemoryContext chunk_cxt;
-};
 
 /* ---- start ---- */
 
@@ -127,14 +66,32 @@ tm_stream_scan_create(const StreamOptions *options, TupleDesc tupdesc,
 	scan->name = MemoryContextStrdup(cxt, get_rel_name(options->relid));
 	scan->tupdesc = tupdesc;
 	scan->userid = userid;
+	scan->nparticipants = 1;
+	scan->worker = -1;
 	scan->decoder = tm_stream_decoder_open(options, tupdesc, needed, cxt);
+	scan->members = MemoryContextAllocZero(cxt, sizeof(StreamMember) *
+										   Max(tm_stream_decoder_count_members(scan->decoder), 1));
 	scan->watermark_att = tm_stream_decoder_watermark_att(scan->decoder);
+	scan->whole_partitions = scan->watermark_att != InvalidAttrNumber &&
+		(needed == NULL ||
+		 bms_is_member(scan->watermark_att - FirstLowInvalidHeapAttributeNumber,
+					   needed));
 	for (int i = 0; i < options->ncolumns; i++)
 	{
 		if (options->columns[i].metadata == STREAM_META_INGEST_TIME)
 			scan->ingest_time_att = options->columns[i].attnum;
 	}
 	return scan;
+}
+
+/* The consumer, of a stream that is not manual. */
+static KafkaConsumer *
+get_consumer(StreamScan *scan)
+{
+	if (scan->consumer == NULL)
+		scan->consumer = tm_stream_open_scan_consumer(scan->options, scan->userid,
+													  scan->nparticipants, scan->cxt);
+	return scan->consumer;
 }
 
 /* Open the source and list its partitions: once per scan. */
@@ -162,9 +119,7 @@ open_source(StreamScan *scan)
 		return;
 	}
 
-	scan->consumer = tm_stream_open_consumer(scan->options, scan->userid,
-											 0, scan->cxt);
-	scan->nknown = tm_kafka_consumer_partitions(scan->consumer,
+	scan->nknown = tm_kafka_consumer_partitions(get_consumer(scan),
 												STREAM_BROKER_TIMEOUT_MS);
 	scan->known = palloc0_array(KnownPartition, Max(scan->nknown, 1));
 	for (int i = 0; i < scan->nknown; i++)
@@ -181,7 +136,7 @@ find_known(StreamScan *scan, int32 partition)
 		if (known->partition != partition)
 			continue;
 		if (!known->asked)
-			tm_kafka_consumer_query_offsets(scan->consumer, partition,
+			tm_kafka_consumer_query_offsets(get_consumer(scan), partition,
 											&known->earliest, &known->end,
 											STREAM_BROKER_TIMEOUT_MS);
 		known->asked = true;
@@ -190,10 +145,9 @@ find_known(StreamScan *scan, int32 partition)
 	return NULL;
 }
 
-/* max_event_time: of the rows before. */
-static void
-add_partition(StreamScan *scan, int32 partition, int64 from, int64 to,
-			  TimestampTz max_event_time)
+void
+tm_stream_scan_add(StreamScan *scan, int32 partition, int64 from, int64 to,
+				   TimestampTz max_event_time)
 {
 	ScanPartition *part;
 
@@ -226,9 +180,9 @@ choose_bounds(StreamScan *scan, StreamBounds *exact)
 			exact->missing += tm_stream_count_wanted(exact, exact->partition[i], start,
 													 Min(earliest, stop));
 		if (known != NULL)
-			add_partition(scan, known->partition, Max(start, earliest),
-						  Min(stop, known->end),
-						  exact->max_event_time ? exact->max_event_time[i] : DT_NOBEGIN);
+			tm_stream_scan_add(scan, known->partition, Max(start, earliest),
+							   Min(stop, known->end),
+							   exact->max_event_time ? exact->max_event_time[i] : DT_NOBEGIN);
 	}
 }
 
@@ -242,7 +196,7 @@ apply_since(StreamScan *scan, TimestampTz since)
 
 	for (int i = 0; i < n; i++)
 		partitions[i] = scan->parts[i].partition;
-	tm_kafka_consumer_offsets_for_time(scan->consumer, n, partitions, since,
+	tm_kafka_consumer_offsets_for_time(get_consumer(scan), n, partitions, since,
 									   offsets, STREAM_BROKER_TIMEOUT_MS);
 
 	scan->nparts = 0;
@@ -251,8 +205,8 @@ apply_since(StreamScan *scan, TimestampTz since)
 		ScanPartition part = scan->parts[i];
 
 		/* compacts in place: never writes beyond what was read */
-		add_partition(scan, part.partition, Max(part.next, offsets[i]),
-					  part.stop, DT_NOBEGIN);
+		tm_stream_scan_add(scan, part.partition, Max(part.next, offsets[i]),
+						   part.stop, DT_NOBEGIN);
 	}
 	pfree(partitions);
 	pfree(offsets);
@@ -271,16 +225,16 @@ choose_range(StreamScan *scan, const StreamRange *range)
 		if (!tm_stream_range_has_partition(range, partition))
 			continue;
 		known = find_known(scan, partition);
-		add_partition(scan, partition, Max(known->earliest, range->offset_from),
-					  Min(known->end, range->offset_to), DT_NOBEGIN);
+		tm_stream_scan_add(scan, partition, Max(known->earliest, range->offset_from),
+						   Min(known->end, range->offset_to), DT_NOBEGIN);
 	}
-	if (scan->consumer != NULL && range->since != DT_NOBEGIN && scan->nparts > 0)
+	if (scan->options->transport == STREAM_KAFKA &&
+		range->since != DT_NOBEGIN && scan->nparts > 0)
 		apply_since(scan, range->since);
 }
 
-/* Have the library read the partitions that are not finished. */
-static void
-assign_active(StreamScan *scan)
+void
+tm_stream_scan_assign(StreamScan *scan)
 {
 	int32	   *partitions = palloc_array(int32, scan->nparts);
 	int64	   *offsets = palloc_array(int64, scan->nparts);
@@ -293,7 +247,7 @@ assign_active(StreamScan *scan)
 		partitions[n] = scan->parts[i].partition;
 		offsets[n++] = scan->parts[i].next;
 	}
-	tm_kafka_consumer_assign(scan->consumer, n, partitions, offsets);
+	tm_kafka_consumer_assign(get_consumer(scan), n, partitions, offsets);
 	scan->discarded = 0;
 	pfree(partitions);
 	pfree(offsets);
@@ -302,11 +256,11 @@ assign_active(StreamScan *scan)
 static void
 reset_pass(StreamScan *scan)
 {
-	if (scan->bad.count > scan->worst.count)
-		scan->worst = scan->bad;
-	scan->bad.count = 0;
-	scan->pass_messages = 0;
-	scan->chunk_rows = FIRST_CHUNK_ROWS;
+	if (scan->found.bad > scan->worst.bad)
+		scan->worst = scan->found;
+	memset(&scan->found, 0, sizeof(scan->found));
+	scan->collected = false;
+	scan->chunk_rows = STREAM_FIRST_CHUNK_ROWS;
 	scan->rows = NULL;
 	scan->next_row = 0;
 	scan->current = 0;
@@ -315,12 +269,9 @@ reset_pass(StreamScan *scan)
 		tm_kafka_consumer_release(scan->consumer);
 }
 
-/* range is not looked at with bounds. */
-static void
-start_pass(StreamScan *scan, const StreamRange *range, StreamBounds *exact)
+void
+tm_stream_scan_choose(StreamScan *scan, const StreamRange *range, StreamBounds *exact)
 {
-	MemoryContext old = MemoryContextSwitchTo(scan->cxt);
-
 	reset_pass(scan);
 	/* conditions that nothing satisfies need no broker */
 	if (!scan->opened && (exact != NULL || !range->none))
@@ -338,8 +289,16 @@ start_pass(StreamScan *scan, const StreamRange *range, StreamBounds *exact)
 		choose_range(scan, range);
 
 	scan->nactive = scan->nparts;
-	if (scan->consumer != NULL && scan->nactive > 0)
-		assign_active(scan);
+}
+
+static void
+start_pass(StreamScan *scan, const StreamRange *range, StreamBounds *exact)
+{
+	MemoryContext old = MemoryContextSwitchTo(scan->cxt);
+
+	tm_stream_scan_choose(scan, range, exact);
+	if (scan->options->transport == STREAM_KAFKA && scan->nactive > 0)
+		tm_stream_scan_assign(scan);
 	MemoryContextSwitchTo(old);
 }
 
@@ -384,12 +343,7 @@ find_part(StreamScan *scan, int32 partition)
 static void
 note_bad(StreamScan *scan, const KafkaMessage *msg, const FormatError *error)
 {
-	if (scan->bad.count++ == 0)
-	{
-		scan->bad.partition = msg->partition;
-		scan->bad.offset = msg->offset;
-		scan->bad.error = *error;
-	}
+	tm_stream_findings_note_bad(&scan->found, msg, error);
 	scan->counters.skipped++;
 }
 
@@ -473,7 +427,9 @@ decode_messages(StreamScan *scan, const KafkaMessage *messages, int n)
 		scan->msg = NULL;
 		scan->counters.messages++;
 		scan->counters.bytes += msg->key_len + msg->value_len;
-		scan->pass_messages++;
+		scan->found.messages++;
+		if (msg->value != NULL)
+			scan->found.values++;
 		part->next = msg->offset + 1;
 		if (part->next >= part->stop)
 			finish_partition(scan, part);
@@ -590,12 +546,56 @@ wait_for_messages(StreamScan *scan, int64 idle_since)
 	CHECK_FOR_INTERRUPTS();
 }
 
+void
+tm_stream_scan_publish(StreamScan *scan, bool at_end)
+{
+	if (scan->worker < 0 || scan->shared == NULL)
+		return;
+	if (at_end)
+	{
+		tm_stream_decoder_get_members(scan->decoder, scan->members);
+		tm_stream_shared_publish_members(scan->shared, scan->worker, scan->members);
+	}
+	tm_stream_shared_publish(scan->shared, scan->worker, &scan->counters,
+							 &scan->found);
+
+	/* rows that nobody wants are not worth reading */
+	if (tm_stream_shared_is_stopped(scan->shared))
+		scan->nactive = 0;
+}
+
+/* Of a shared scan: begin the next group of pieces.  False when nothing is left. */
+static bool
+claim_pieces(StreamScan *scan)
+{
+	const StreamPiece *pieces;
+	int			n;
+
+	if (scan->shared == NULL || scan->found.finished)
+		return false;
+	n = tm_stream_shared_claim(scan->shared, &pieces);
+	if (n == 0)
+	{
+		scan->found.finished = true;
+		tm_stream_scan_publish(scan, true);
+		return false;
+	}
+	scan->nparts = 0;
+	scan->current = 0;
+	for (int i = 0; i < n; i++)
+		tm_stream_scan_add(scan, pieces[i].partition, pieces[i].from,
+						   pieces[i].to, DT_NOBEGIN);
+	scan->nactive = scan->nparts;
+	tm_stream_scan_assign(scan);
+	return true;
+}
+
 static bool
 read_broker_chunk(StreamScan *scan)
 {
 	int64		idle_since = tm_clock_monotonic_us();
 
-	while (scan->nactive > 0)
+	while (scan->nactive > 0 || claim_pieces(scan))
 	{
 		const KafkaMessage *messages;
 		size_t		bytes;
@@ -609,9 +609,10 @@ read_broker_chunk(StreamScan *scan)
 		{
 			decode_chunk(scan, messages, n);
 			tm_kafka_consumer_release(scan->consumer);
+			tm_stream_scan_publish(scan, false);
 			idle_since = tm_clock_monotonic_us();
 			if (scan->nactive > 0 && scan->discarded > MAX_DISCARDED)
-				assign_active(scan);
+				tm_stream_scan_assign(scan);
 			if (scan->rows->nrows > 0)
 				return true;
 			continue;
@@ -665,33 +666,19 @@ tm_stream_scan_next(StreamScan *scan, TupleTableSlot *slot)
 void
 tm_stream_scan_report(StreamScan *scan)
 {
-	const BadMessages *bad;
-	char	   *absent;
-
 	/* who sets bounds knows about bad messages */
 	if (scan->bounds != NULL)
 		return;
 
-	bad = scan->bad.count > scan->worst.count ? &scan->bad : &scan->worst;
-	if (bad->count > 0)
-		ereport(WARNING,
-				(errcode(bad->error.sqlstate),
-				 errmsg_plural("%lld bad message of stream \"%s\" was skipped",
-							   "%lld bad messages of stream \"%s\" were skipped",
-							   bad->count, (long long) bad->count, scan->name),
-				 errdetail("The first is in partition %d at offset " INT64_FORMAT ": %s.",
-						   bad->partition, bad->offset, bad->error.message),
-				 bad->error.hint[0] ? errhint("%s", bad->error.hint) : 0));
-
-	if (scan->pass_messages == 0 ||
-		(scan->nactive > 0 && scan->pass_messages < MIN_JUDGED))
-		return;
-	absent = tm_stream_decoder_describe_absent(scan->decoder);
-	if (absent != NULL)
-		ereport(NOTICE,
-				(errmsg("no message of stream \"%s\" had a member for: %s",
-						scan->name, absent),
-				 errhint("Names match exactly; the column option \"field\" gives another one.")));
+	if (!scan->collected)
+	{
+		scan->found.finished = scan->nactive == 0;
+		tm_stream_decoder_get_members(scan->decoder, scan->members);
+	}
+	tm_stream_findings_report_bad(scan->found.bad > scan->worst.bad ?
+								  &scan->found : &scan->worst, scan->name);
+	tm_stream_findings_report_absent(&scan->found, scan->name, scan->decoder,
+									 scan->members);
 }
 
 void

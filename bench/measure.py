@@ -58,6 +58,7 @@ SELECT count(*) FROM (
  WHERE date_bin('10 s', date_time, '2000-01-01Z') + interval '10 s' + interval '{lateness}' <= watermark;
 """
 TABLE = "CREATE TABLE bid (LIKE bid_stream);"
+QUERY = "SELECT count(*), sum(price) FROM bid_stream;"
 INGEST = "SELECT tidemark.start_ingest('bid_stream', into_table => 'bid');"
 
 
@@ -97,7 +98,8 @@ CASES = {
               "CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS "
               "SELECT price, count(*) AS bids, max(date_time) AS latest FROM bid_stream GROUP BY price;",
               options=", batch_max_rows '100000', batch_max_bytes '64MB'"),
-    "e": Case("SELECT count(*), sum(price)", "SELECT count(*), sum(price) FROM bid_stream;", None),
+    "e": Case("SELECT count(*), sum(price)", QUERY, None, before="SET max_parallel_workers_per_gather = 0;"),
+    "E": Case("the same, 2 parallel workers", QUERY, None, before="SET max_parallel_workers_per_gather = 2;"),
     "h": Case("hop: 10 s, every 2 s", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')")),
     "u": Case("cumulate: 10 s, in steps of 2 s", PANED_VIEW.format(window="cumulate(s.date_time, '2 s', '10 s')")),
     "s": Case("sessions per bidder", SESSION_VIEW),
@@ -154,6 +156,15 @@ class Processes:
             self.cpu[pid] = (int(fields[11]) + int(fields[12])) / TICK
             # its own memory: shared buffers that it touched do not count
             self.peak_kb[pid] = max(self.peak_kb.get(pid, 0), int(anon.group(1)) if anon else 0)
+
+
+def query_cpu(backend):
+    """CPU seconds of a backend and of all its server's processes that have ended."""
+    with open(f"/proc/{backend}/stat") as f:
+        own = f.read().rsplit(")", 1)[1].split()
+    with open(f"/proc/{own[1]}/stat") as f:
+        server = f.read().rsplit(")", 1)[1].split()
+    return sum(map(int, own[11:13] + server[13:15])) / TICK
 
 
 def command(*args):
@@ -231,18 +242,19 @@ def measure_case(o, topic, letter, log):
     backend = session.run("SELECT pg_backend_pid();")
     start = time.monotonic()
     if case.relation is None:
-        processes.sample(backend)
-        cpu = -processes.cpu[backend[0]]
+        cpu = -query_cpu(backend[0])
         session.run(case.work)
+        wall = time.monotonic() - start
+        time.sleep(0.2)     # until the server has waited for its parallel workers
+        cpu += query_cpu(backend[0])
         processes.sample(backend)
-        cpu += processes.cpu[backend[0]]
     else:
         session.run(case.work)
         wait_until_done(session, case.relation, processes)
         # the last ticks: what came between the last sample and the answer
         processes.sample(list(processes.cpu))
         cpu = sum(processes.cpu.values())
-    wall = time.monotonic() - start
+        wall = time.monotonic() - start
     wal_bytes = int(session.run(f"SELECT pg_current_wal_insert_lsn() - '{wal}'::pg_lsn;")[0])
     late = check_view(session, letter, topic) if case.relation == "v" else None
     session.close()
@@ -269,12 +281,12 @@ def print_table(results):
     def show(value, digits=0):
         return "-" if value is None else f"{value:,.{digits}f}"
 
-    head = ("case", "us/event", "x F", "events/CPU-s", "batches", "p50 ms", "p99 ms", "WAL B/event", "RSS MB", "late")
+    head = ("case", "us/event", "x F", "events/CPU-s", "wall s", "batches", "p50 ms", "p99 ms", "WAL B/event", "RSS MB", "late")
     rows = [head, ("F  bare consumer", show(results["floor_us"], 3), "1.0",
-                   show(1e6 / results["floor_us"]), "", "", "", "", "", "")]
+                   show(1e6 / results["floor_us"]), "", "", "", "", "", "", "")]
     for letter, r in results["cases"].items():
         rows.append((f"{letter}  {CASES[letter].title}", show(r["us_per_event"], 3), show(r["multiple_of_floor"], 1),
-                     show(r["events_per_cpu_s"]), show(r["batches"]), show(r["batch_p50_ms"], 1),
+                     show(r["events_per_cpu_s"]), show(r["wall_s"], 2), show(r["batches"]), show(r["batch_p50_ms"], 1),
                      show(r["batch_p99_ms"], 1), show(r["wal_bytes_per_event"], 1), show(r["peak_rss_mb"]), show(r["late"])))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:

@@ -425,10 +425,11 @@ tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
 	tm_ingest_view_set_failed(view, error->sqlerrcode, error->message);
 }
 
+/* Alone, so that an error is this view's. */
 static void
 apply_view(MetaView *view, void *rows)
 {
-	tm_maintain_apply(view, rows);
+	tm_maintain_apply(view, rows, NULL);
 }
 
 /*
@@ -446,7 +447,7 @@ lock_closing_view(const MetaView *view)
 }
 
 static void
-apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
+apply_rows(BatchRun *run, MetaView *view, StreamRows *rows, MaintainShare *share)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (rows == NULL || rows->nrows == 0)
@@ -454,7 +455,7 @@ apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
 	else if (run->batch->careful)
 		tm_ingest_view_guarded(view, apply_view, rows);
 	else
-		apply_view(view, rows);
+		tm_maintain_apply(view, rows, share);
 }
 
 /* Views of both kinds in one order: that of their state tables. */
@@ -463,6 +464,8 @@ maintain_batch(BatchRun *run)
 {
 	ListCell   *a = list_head(run->stream_views);
 	ListCell   *b = list_head(run->table_views);
+	MaintainShare *share = tm_maintain_share_create(list_concat_copy(run->stream_views,
+																	 run->table_views));
 
 	while (a != NULL || b != NULL)
 	{
@@ -471,15 +474,16 @@ maintain_batch(BatchRun *run)
 
 		if (take_a)
 		{
-			apply_rows(run, lfirst(a), run->rows);
+			apply_rows(run, lfirst(a), run->rows, share);
 			a = lnext(run->stream_views, a);
 		}
 		else
 		{
-			apply_rows(run, lfirst(b), run->stored);
+			apply_rows(run, lfirst(b), run->stored, share);
 			b = lnext(run->table_views, b);
 		}
 	}
+	tm_maintain_share_end(share);
 }
 
 /* ---- positions ---- */

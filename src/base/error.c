@@ -1,24 +1,42 @@
 /*
- * ingest_error.c
+ * error.c
  *	  Which errors say something about the data, and which about the moment.
  *
- * Runs in: every process that ingests.
+ * A message that is set aside and an ingest that is failed wait for somebody,
+ * so an error that goes away by itself must not lead there.
+ *
+ * Runs in: every process.
  */
 #include "postgres.h"
 
-#include "ingest/ingest_internal.h"
+#include "base/error.h"
 
-/* The two leading characters of an SQLSTATE. */
+/*
+ * PostgreSQL gives no more transaction ids, or multixact ids, until old ones are
+ * vacuumed.  It has no SQLSTATE of its own for that: the class is the one of
+ * rows that are too long.  The function is named the same in all versions.
+ */
 static bool
-is_class(int sqlstate, const char *cls)
+is_wraparound_stop(const ErrorData *error)
 {
-	return ERRCODE_TO_CATEGORY(sqlstate) == MAKE_SQLSTATE(cls[0], cls[1], '0', '0', '0');
+	return error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED && error->funcname != NULL &&
+		(strcmp(error->funcname, "GetNewTransactionId") == 0 ||
+		 strcmp(error->funcname, "GetNewMultiXactId") == 0);
 }
 
 bool
-tm_ingest_error_is_transient(int sqlstate)
+tm_error_is_transient(const ErrorData *error)
 {
-	return is_class(sqlstate, "08") || is_class(sqlstate, "40") ||
-		is_class(sqlstate, "53") || is_class(sqlstate, "55") ||
-		is_class(sqlstate, "57") || is_class(sqlstate, "58");
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return is_wraparound_stop(error);
+	}
 }

@@ -35,6 +35,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/settings.h"
 #include "ingest/ingest_process.h"
@@ -238,7 +239,7 @@ apply_twice(IngestWorker *worker, IngestBatch *batch)
 	PG_END_TRY();
 	if (error == NULL)
 		return outcome;
-	if (tm_ingest_error_is_transient(error->sqlerrcode))
+	if (tm_error_is_transient(error))
 		ReThrowError(error);
 	return apply(worker, batch, true);
 }
@@ -307,7 +308,7 @@ check_topic_idle(IngestWorker *worker)
 	}
 	PG_END_TRY();
 	if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
-		!tm_ingest_error_is_transient(error->sqlerrcode))
+		!tm_error_is_transient(error))
 		ReThrowError(error);
 }
 
@@ -338,7 +339,7 @@ confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
 		PG_END_TRY();
 		if (error == NULL)
 			return true;
-		if (!tm_ingest_error_is_transient(error->sqlerrcode) ||
+		if (!tm_error_is_transient(error) ||
 			timeout_ms > CHECK_TIMEOUT_MAX_MS)
 			ReThrowError(error);
 		trouble = tm_kafka_consumer_trouble(worker->consumer);
@@ -572,7 +573,7 @@ end_with_error(IngestWorker *worker)
 
 	MemoryContextSwitchTo(worker->error_cxt);
 	error = CopyErrorData();
-	if (!tm_ingest_error_is_transient(error->sqlerrcode))
+	if (!tm_error_is_transient(error))
 	{
 		EmitErrorReport();
 		HOLD_INTERRUPTS();

@@ -138,10 +138,10 @@ CASES = {
 class Session:
     """One psql that stays connected."""
 
-    def __init__(self, database):
+    def __init__(self, database, stderr=None):
         self.psql = subprocess.Popen(
             ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", database],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, bufsize=1)
 
     def run(self, sql):
         self.psql.stdin.write(sql + "\n\\echo <end>\n")

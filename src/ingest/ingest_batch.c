@@ -50,6 +50,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/settings.h"
 #include "ingest/ingest_internal.h"
@@ -420,7 +421,7 @@ tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
 	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return;
-	if (tm_ingest_error_is_transient(error->sqlerrcode))
+	if (tm_error_is_transient(error))
 		ReThrowError(error);
 	tm_ingest_view_set_failed(view, error->sqlerrcode, error->message);
 }

@@ -13,7 +13,9 @@
  * An error of the first attempt that says something about the data is
  * answered by a careful attempt with the same messages.  What that throws is
  * either transient (the process ends, the slot backs off, the ingest shows as
- * retrying) or makes the ingest failed.
+ * retrying) or makes the ingest failed.  When memory was out, the next process
+ * takes batches of half the size for each failure in a row, and doubles them
+ * again once a minute.
  *
  * Runs in: a dynamic background worker per slot of role WORKER_INGEST.
  * Memory: everything of a batch in a context that is reset after it; messages
@@ -35,6 +37,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/settings.h"
 #include "ingest/ingest_process.h"
@@ -45,6 +48,8 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define CLOCK_US INT64CONST(1000000)
 #define WAIT_MS 1000L
+#define GROWTH_US INT64CONST(60000000)
+#define MAX_HALVINGS 24
 #define BROKER_TIMEOUT_MS 10000
 #define CHECK_TIMEOUT_MS 1000
 #define CHECK_TIMEOUT_MAX_MS 20000
@@ -73,12 +78,24 @@ report_trouble(IngestWorker *worker, const char *trouble)
 	}
 }
 
+/* After a process that ran out of memory, batches are smaller for a while. */
+static int
+max_rows(const IngestWorker *worker)
+{
+	return Max(worker->options->batch_max_rows >> worker->halvings, 1);
+}
+
+static size_t
+max_bytes(const IngestWorker *worker)
+{
+	return Max((size_t) worker->options->batch_max_bytes >> worker->halvings, 1);
+}
+
 /* Enough for a batch? */
 static bool
 is_full(const IngestWorker *worker, int count, size_t bytes)
 {
-	return count >= worker->options->batch_max_rows ||
-		bytes >= (size_t) worker->options->batch_max_bytes;
+	return count >= max_rows(worker) || bytes >= max_bytes(worker);
 }
 
 /* Milliseconds to wait at most; hold: see tm_kafka_consumer_hold_us(). */
@@ -114,9 +131,7 @@ gather(IngestWorker *worker)
 
 		if (!tm_worker_continue())
 			break;
-		added = tm_kafka_consumer_poll(worker->consumer,
-									   worker->options->batch_max_rows,
-									   worker->options->batch_max_bytes);
+		added = tm_kafka_consumer_poll(worker->consumer, max_rows(worker), max_bytes(worker));
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		/* the first message is here: what was committed before it counts */
 		if (empty && count > 0 && tm_ingest_worker_notice())
@@ -238,7 +253,7 @@ apply_twice(IngestWorker *worker, IngestBatch *batch)
 	PG_END_TRY();
 	if (error == NULL)
 		return outcome;
-	if (tm_ingest_error_is_transient(error->sqlerrcode))
+	if (tm_error_is_transient(error))
 		ReThrowError(error);
 	return apply(worker, batch, true);
 }
@@ -307,7 +322,7 @@ check_topic_idle(IngestWorker *worker)
 	}
 	PG_END_TRY();
 	if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
-		!tm_ingest_error_is_transient(error->sqlerrcode))
+		!tm_error_is_transient(error))
 		ReThrowError(error);
 }
 
@@ -338,7 +353,7 @@ confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
 		PG_END_TRY();
 		if (error == NULL)
 			return true;
-		if (!tm_ingest_error_is_transient(error->sqlerrcode) ||
+		if (!tm_error_is_transient(error) ||
 			timeout_ms > CHECK_TIMEOUT_MAX_MS)
 			ReThrowError(error);
 		trouble = tm_kafka_consumer_trouble(worker->consumer);
@@ -381,6 +396,23 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
 }
 
+/* A batch was applied. */
+static void
+grow_batches(IngestWorker *worker)
+{
+	int64		now = tm_clock_monotonic_us();
+
+	if (worker->halvings == 0)
+		return;
+	if (worker->next_growth == 0)
+		worker->next_growth = now + GROWTH_US;
+	else if (now >= worker->next_growth)
+	{
+		worker->halvings--;
+		worker->next_growth = now + GROWTH_US;
+	}
+}
+
 /*
  * Apply what was gathered; wanted: also if that is nothing.  False when the
  * ingest does not run any more.
@@ -420,6 +452,7 @@ work_batch(IngestWorker *worker, bool wanted)
 		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
 		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
 		{
+			grow_batches(worker);
 			tm_worker_report_batch(batch.phase_us, batch.rows);
 			store_group_offsets(worker, positions);
 		}
@@ -572,7 +605,7 @@ end_with_error(IngestWorker *worker)
 
 	MemoryContextSwitchTo(worker->error_cxt);
 	error = CopyErrorData();
-	if (!tm_ingest_error_is_transient(error->sqlerrcode))
+	if (!tm_error_is_transient(error))
 	{
 		EmitErrorReport();
 		HOLD_INTERRUPTS();
@@ -598,6 +631,8 @@ tm_ingest_worker_main(Datum arg)
 	TM_FAULT("started");
 	worker.stream = info.object;
 	worker.index = info.index;
+	if (info.sqlstate == ERRCODE_OUT_OF_MEMORY)
+		worker.halvings = Min(info.failures, MAX_HALVINGS);
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker", ALLOCSET_DEFAULT_SIZES);
 	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker batch",
 											 ALLOCSET_DEFAULT_SIZES);

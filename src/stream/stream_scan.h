@@ -63,6 +63,7 @@ struct StreamScan
 	bool		collected;		/* found and members are those of all */
 
 	int			chunk_rows;
+	TimestampTz read_at;		/* when the chunk was taken */
 	StreamRows *rows;			/* of the chunk; NULL before the first */
 	int			next_row;
 	const KafkaMessage *msg;	/* being decoded, for the error context */

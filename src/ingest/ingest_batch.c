@@ -278,7 +278,6 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 	StreamRows *rows = run->rows;
 	StreamWatermark wm = {run->ctx->options->watermark_delay,
 	run->ctx->options->watermark_max_future, partition->max_event_time};
-	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
 	TimestampTz watermark = tm_stream_watermark_get(&wm);
 	TimestampTz event_time;
 	FormatError error;
@@ -303,17 +302,8 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 		return;
 	}
 	(void) note_verdict(run->ctx, false);
-	if (watermark_att != InvalidAttrNumber)
-	{
-		values[watermark_att - 1] = TimestampTzGetDatum(watermark);
-		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(watermark);
-	}
-	rows->info[rows->nrows].message = i;
-	rows->info[rows->nrows].partition = msg->partition;
-	rows->info[rows->nrows].offset = msg->offset;
-	rows->info[rows->nrows].event_time = event_time;
-	rows->info[rows->nrows].watermark = watermark;
-	rows->nrows++;
+	tm_stream_rows_add(rows, i, msg, event_time, watermark,
+					   tm_stream_decoder_watermark_att(run->ctx->decoder));
 	if (!tm_stream_watermark_advance(&wm, event_time,
 									 tm_stream_watermark_arrival(msg, run->ingest_time)))
 		partition->future_rows++;

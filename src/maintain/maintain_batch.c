@@ -238,7 +238,7 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 		return false;
 	for (int i = 0; i < batch->rows->nrows; i++)
 	{
-		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
+		TimestampTz time = batch->rows->info[i].event_time;
 
 		if (TIMESTAMP_IS_NOBEGIN(time))
 			continue;

@@ -74,9 +74,6 @@ extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
 										PartialPlan *plan);
 
-/* The time by which a row is judged; DT_NOBEGIN = none. */
-extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
-
 /* Columns of a late table. */
 enum
 {

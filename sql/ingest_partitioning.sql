@@ -33,7 +33,7 @@ SELECT refused($$ SELECT tidemark.partition_by_time('good', '1 hour', since => '
 SELECT refused($$ SELECT * FROM tidemark.maintain_partitions('good') $$);
 SELECT refused($$ SELECT tidemark.drop_partitioning('good') $$);
 SELECT tidemark.drop_partitioning('good', if_exists => true);
-CREATE UNLOGGED TABLE unlogged (at timestamptz) PARTITION BY RANGE (at);
+CREATE UNLOGGED TABLE unlogged (at timestamptz);
 SELECT refused($$ SELECT tidemark.partition_by_time('unlogged', '1 day') $$);
 SELECT count(*) FROM tidemark.partitioned_tables;
 

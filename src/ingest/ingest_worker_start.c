@@ -21,6 +21,7 @@
 #include "base/compat.h"
 #include "base/fault.h"
 #include "base/settings.h"
+#include "ingest/ingest_partitioning.h"
 #include "ingest/ingest_worker.h"
 
 #define BROKER_TIMEOUT_MS 10000
@@ -296,6 +297,7 @@ tm_ingest_worker_start(IngestWorker *worker)
 
 		if (!read_definition(worker, &view))
 			return false;
+		tm_partitioning_ensure(view.ingest->into_table);
 		before = MemoryContextSwitchTo(worker->cxt);
 		tm_ingest_offsets_ask(worker->options, worker->watch.reader, view.start, &log);
 		cluster_id = tm_ingest_offsets_check(view.ingest, view.name, worker->options,

@@ -346,6 +346,30 @@ extern MetaRange *tm_meta_stream_list_quiet(Oid stream, int *count);
 /* Is the offset in one of such ranges? */
 extern bool tm_meta_range_contains(const MetaRange *ranges, int n, int32 partition, int64 offset);
 
+/* ---- tables partitioned by time (meta_partitioning.c) ---- */
+
+typedef struct MetaPartitioning
+{
+	Oid			parent;
+	Interval	step;
+	int			premake;		/* table partitions ahead of the clock's own */
+	bool		has_retention;
+	Interval	retention;
+	TimestampTz made_until;		/* table partitions up to here were made */
+	TimestampTz next_run;		/* not due before */
+	bool		restored;		/* the row comes from another cluster or
+								 * database */
+} MetaPartitioning;
+
+extern MetaPartitioning *tm_meta_partitioning_find(Oid parent);
+
+/* All, by next_run. */
+extern List *tm_meta_partitioning_list(void);
+
+/* Insert or replace; stamps the row as belonging to this database. */
+extern void tm_meta_partitioning_put(const MetaPartitioning *partitioning);
+extern void tm_meta_partitioning_delete(Oid parent);
+
 /* ---- raw rows that a view has but its table has not (meta_removed.c) ---- */
 
 /*

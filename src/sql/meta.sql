@@ -133,6 +133,18 @@ COMMENT ON TABLE tidemark_state.verdict IS
     'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
 window_start: of the window (cumulate: its window_end); the row''s event time for a view over sessions';
 
+CREATE TABLE tidemark_state.partitioning (
+    parent            regclass PRIMARY KEY,
+    step              interval NOT NULL,
+    premake           integer NOT NULL,
+    retention         interval,
+    made_until        timestamptz NOT NULL,
+    next_run          timestamptz NOT NULL,
+    system_identifier bigint NOT NULL,
+    database          oid NOT NULL
+);
+COMMENT ON TABLE tidemark_state.partitioning IS 'one row per table that partition_by_time() looks after; table partitions up to made_until have been made, once';
+
 CREATE TABLE tidemark_state.removed_range (
     state_table regclass NOT NULL,
     from_time   timestamptz NOT NULL,
@@ -163,6 +175,7 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.verdict', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.partitioning', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.removed_range', '');
 
 CREATE SEQUENCE tidemark_state.object_number AS integer;

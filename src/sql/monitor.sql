@@ -432,12 +432,12 @@ SELECT w.pid,
        w.failures, w.next_start
 FROM tidemark_state.worker_status() w
      LEFT JOIN tidemark_state.view v ON w.role = 'backfill' AND v.state_table::oid = w.object
-WHERE tidemark_state.may_see(CASE w.role WHEN 'ingest' THEN w.object WHEN 'backfill' THEN v.view::oid ELSE 0::oid END);
+WHERE tidemark_state.may_see(CASE w.role WHEN 'ingest' THEN w.object WHEN 'partitioning' THEN w.object WHEN 'backfill' THEN v.view::oid ELSE 0::oid END);
 
 COMMENT ON VIEW tidemark.workers IS 'background processes of this database, wanted or running, on relations that you may see; the scheduler for pg_monitor only';
 COMMENT ON COLUMN tidemark.workers.pid IS 'process ID; NULL = no process now';
-COMMENT ON COLUMN tidemark.workers.stream IS 'stream that it reads; NULL for the scheduler';
-COMMENT ON COLUMN tidemark.workers.role IS 'scheduler, ingest, backfill';
+COMMENT ON COLUMN tidemark.workers.stream IS 'stream that it reads; NULL for the scheduler and partitioning';
+COMMENT ON COLUMN tidemark.workers.role IS 'scheduler, ingest, backfill, partitioning (a short-lived one: see tidemark.partitioned_tables)';
 COMMENT ON COLUMN tidemark.workers.state IS 'wanted, starting, running, backoff (failed, is restarted at next_start)';
 COMMENT ON COLUMN tidemark.workers.wait IS 'what it waits for, in words; NULL = it works';
 COMMENT ON COLUMN tidemark.workers.batches IS 'batches committed since the server started, a counter';
@@ -459,5 +459,32 @@ COMMENT ON COLUMN tidemark.workers.since IS 'time since when state or reason are
 COMMENT ON COLUMN tidemark.workers.failures IS 'failures in a row since the last good batch';
 COMMENT ON COLUMN tidemark.workers.next_start IS 'time of the next attempt; NULL while it runs';
 
-GRANT SELECT ON tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
+CREATE VIEW tidemark.partitioned_tables WITH (security_barrier) AS
+SELECT p.parent,
+       CASE WHEN NOT tidemark_state.is_ours(p.system_identifier, p.database) THEN 'paused'
+            WHEN w.failures > 0 THEN 'retrying'
+            ELSE 'running' END AS state,
+       CASE WHEN NOT tidemark_state.is_ours(p.system_identifier, p.database) THEN 'restored'
+            ELSE w.message END AS reason,
+       w.hint, w.sqlstate, p.step, p.premake, p.retention, p.made_until,
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = p.parent) AS table_partitions,
+       p.next_run
+FROM tidemark_state.partitioning p
+     LEFT JOIN tidemark_state.worker_status() w ON w.role = 'partitioning' AND w.object = p.parent::oid
+WHERE tidemark_state.may_see(p.parent);
+
+COMMENT ON VIEW tidemark.partitioned_tables IS 'tables whose partitions partition_by_time() looks after; those that you may see';
+COMMENT ON COLUMN tidemark.partitioned_tables.parent IS 'the partitioned table';
+COMMENT ON COLUMN tidemark.partitioned_tables.state IS 'running, retrying (an obstacle: tried again by itself), paused (restored)';
+COMMENT ON COLUMN tidemark.partitioned_tables.reason IS 'why it is not getting on, in words; NULL = all is well';
+COMMENT ON COLUMN tidemark.partitioned_tables.hint IS 'what to do about it';
+COMMENT ON COLUMN tidemark.partitioned_tables.sqlstate IS 'SQLSTATE of the error behind reason';
+COMMENT ON COLUMN tidemark.partitioned_tables.step IS 'range of one table partition';
+COMMENT ON COLUMN tidemark.partitioned_tables.premake IS 'number of table partitions that are made ahead';
+COMMENT ON COLUMN tidemark.partitioned_tables.retention IS 'how long after its end a table partition is kept; NULL = for ever';
+COMMENT ON COLUMN tidemark.partitioned_tables.made_until IS 'time up to which table partitions have been made';
+COMMENT ON COLUMN tidemark.partitioned_tables.table_partitions IS 'number of table partitions that there are, with a default partition';
+COMMENT ON COLUMN tidemark.partitioned_tables.next_run IS 'time when the background process looks at it again';
+
+GRANT SELECT ON tidemark.partitioned_tables, tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
 GRANT DELETE ON tidemark.dead_letters TO PUBLIC;

@@ -304,6 +304,8 @@ typedef struct MetaViewPartition
 
 extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
 extern void tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition);
+
+/* With what was kept by tm_meta_view_keep_skipped(). */
 extern void tm_meta_view_partition_delete(Oid state_table);
 
 /* ---- what a view has read of its stream (meta_applied.c) ---- */
@@ -319,15 +321,21 @@ typedef struct MetaRange
 
 /*
  * Both as the active snapshot sees them, ordered by partition: the ranges that
- * the view has applied, and those that reset_ingest() made it leave out, oldest
+ * the view has applied, and those that its ingest made it leave out, oldest
  * first (to < from: the offsets began anew).
  */
 extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
 
 /*
+ * A view stops following its ingest: keep the ranges that the two have left out
+ * together, before the view's positions change.
+ */
+extern void tm_meta_view_keep_skipped(Oid state_table);
+
+/*
  * What has moved no watermark of a stream: messages before the first offsets of
- * its ingest, those that reset_ingest() left out, and replayed ones.  As the
+ * its ingest, those that it left out, and replayed ones.  As the
  * active snapshot sees it; nothing from before the offsets began anew.  Ordered
  * by partition and from.
  */

@@ -523,7 +523,9 @@ check_assignment(IngestWorker *worker)
 	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
 	tm_worker_commit();
-	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
+	/* another worker may have been the first to see them */
+	if (nall == worker->nall &&
+		tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
 	return tm_ingest_worker_start(worker);
 }

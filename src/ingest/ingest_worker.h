@@ -20,6 +20,7 @@ typedef struct IngestWorker
 	IngestWatch watch;			/* over the topic */
 	int			workers;		/* that the partitions are split among */
 	int			npartitions;
+	int			nall;			/* partitions of all workers */
 	int32	   *partitions;
 	int64	   *saved_end;		/* end offsets in the catalog, by partition */
 	int64	   *saved_next;		/* and positions */

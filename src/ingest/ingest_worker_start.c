@@ -261,6 +261,7 @@ save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
 		if (ingest->cluster_id == NULL)
 			tm_meta_ingest_set_cluster(ingest->stream, cluster_id);
 		worker->workers = ingest->workers;
+		worker->nall = nall;
 		*offsets = init_positions(worker, n, mine);
 		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
 												   Max(n, 1), worker->cxt);

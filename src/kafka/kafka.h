@@ -152,6 +152,13 @@ extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
 									 const int32 *partitions, const int64 *offsets);
 
 /*
+ * Go on at these offsets of partitions that are assigned; none is below the
+ * position.  The others are not disturbed.
+ */
+extern void tm_kafka_consumer_skip(KafkaConsumer *consumer, int npartitions,
+								   const int32 *partitions, const int64 *offsets);
+
+/*
  * A batch of messages, zero copy: they stay valid until release.  poll() never
  * waits; it appends what the library has until the batch has reached one of the
  * limits, and says how many messages it added.  A message larger than max_bytes is taken when the batch

@@ -18,7 +18,8 @@
  *
  * Invariants:
  * 1. partitions[p].position is greater than every offset of p in the batch, and
- *	  no message of p between the assigned offset and position was left out.
+ *	  no message of p between the assigned offset and position was left out but
+ *	  by tm_kafka_consumer_skip().
  * 2. Offsets of a partition in a batch, and from batch to batch, increase.
  * 3. Every message is in exactly one of chunk, batch, single, or destroyed.
  *
@@ -117,6 +118,33 @@ find_partition(KafkaConsumer *consumer, int32 partition)
 		!consumer->partitions[partition].assigned)
 		return NULL;
 	return &consumer->partitions[partition];
+}
+
+/*
+ * The library is told without waiting for it: whatever it has, or gives until it
+ * has moved, is below the position and is thrown away (take_chunk()).
+ */
+void
+tm_kafka_consumer_skip(KafkaConsumer *consumer, int npartitions,
+					   const int32 *partitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list;
+
+	list = rd_kafka_topic_partition_list_new(npartitions);
+	for (int i = 0; i < npartitions; i++)
+	{
+		KafkaPartition *part = find_partition(consumer, partitions[i]);
+
+		if (part == NULL || offsets[i] <= part->position)
+			continue;
+		part->position = offsets[i];
+		part->at_end = false;
+		rd_kafka_topic_partition_list_add(list, consumer->topic,
+										  partitions[i])->offset = offsets[i];
+	}
+	if (list->cnt > 0)
+		rd_kafka_error_destroy(rd_kafka_seek_partitions(consumer->rk, list, 0));
+	rd_kafka_topic_partition_list_destroy(list);
 }
 
 bool

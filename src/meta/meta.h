@@ -128,6 +128,7 @@ typedef struct MetaPartition
 	int64		rows;
 	int64		dead_letters;
 	int64		skipped;
+	int64		shed;			/* of these */
 	int64		future_rows;	/* beyond watermark_max_future */
 	int64		last_offset;	/* of the last applied message; -1 = none */
 	int64		last_hash;
@@ -153,7 +154,9 @@ extern void tm_meta_partition_save(Oid stream, int n, const MetaPartition *parti
 /* These partitions are not idle any more; NULL: all of the stream. */
 extern void tm_meta_partition_end_idleness(Oid stream, int n, const int32 *partitions);
 extern void tm_meta_partition_delete(Oid stream);
-extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to);
+
+/* shed: by shed_above_lag, else by reset_ingest(). */
+extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to, bool shed);
 
 /* A dead letter of stage decode became a row, and moved no watermark. */
 extern void tm_meta_replayed_insert(Oid stream, int32 partition, int64 offset);

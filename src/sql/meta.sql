@@ -38,6 +38,7 @@ CREATE TABLE tidemark_state.partition (
     rows             bigint NOT NULL,
     dead_letters     bigint NOT NULL,
     skipped          bigint NOT NULL,
+    shed             bigint NOT NULL DEFAULT 0,
     future_rows      bigint NOT NULL DEFAULT 0,
     last_offset      bigint,
     last_hash        bigint,
@@ -58,9 +59,10 @@ CREATE TABLE tidemark_state.skipped_range (
     partition   integer NOT NULL,
     from_offset bigint NOT NULL,
     to_offset   bigint NOT NULL,
-    recorded_at timestamptz NOT NULL
+    recorded_at timestamptz NOT NULL,
+    shed        boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE tidemark_state.skipped_range IS 'offsets that reset_ingest() left out: from_offset up to, not including, to_offset';
+COMMENT ON TABLE tidemark_state.skipped_range IS 'offsets that were left out by reset_ingest() or, if shed, by option shed_above_lag: from_offset up to, not including, to_offset';
 
 CREATE TABLE tidemark_state.replayed (
     stream       regclass NOT NULL,

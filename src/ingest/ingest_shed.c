@@ -10,7 +10,13 @@
  * batch (ingest_batch.c); the consumer follows after the commit.  A process that
  * ends in between starts at the position in the catalog.
  *
- * The end is what the library has heard with its fetches, so this asks nobody.
+ * Which partitions may be that far behind is known from the end offsets that the
+ * library hears of with each fetch, without asking anybody.  But those count
+ * the messages of open transactions, which nobody can have read yet; so before
+ * something is left out the broker is asked for the last stable offset, once a
+ * second at most.  With max_rate the library may have so much in its queue that
+ * it does not fetch for long: then the end is asked for now and then anyway.
+ *
  * A topic that was re-created has an end too, so the worker looks at its anchor
  * before it leaves anything out (ingest_anchor.c); the anchor, a message that was
  * applied, stays what it is.
@@ -22,10 +28,20 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "ingest/ingest_worker.h"
+
+/* not asked again before */
+#define ASK_US			USECS_PER_SEC
+/* asked anyway while max_rate keeps fetches away */
+#define PACED_ASK_US	(10 * USECS_PER_SEC)
+/* all questions of one round together; what is left is asked in the next */
+#define ROUND_MS		500
 
 struct IngestShed
 {
+	int			next;			/* where the next round begins to ask */
+	int64	   *asked;			/* monotonic us, by partition */
 	bool	   *behind;			/* lost a range, and not read to its end since */
 	int			nbehind;
 	int64		count;			/* offsets left out in this episode */
@@ -36,25 +52,61 @@ tm_ingest_shed_create(int n, MemoryContext cxt)
 {
 	IngestShed *shed = MemoryContextAllocZero(cxt, sizeof(IngestShed));
 
+	shed->asked = MemoryContextAllocZero(cxt, sizeof(int64) * Max(n, 1));
 	shed->behind = MemoryContextAllocZero(cxt, sizeof(bool) * Max(n, 1));
 	return shed;
 }
 
+/* May it be too far behind? */
+static bool
+exceeds(const StreamOptions *options, const IngestPosition *position)
+{
+	return options->shed_above_lag > 0 && position->end != KAFKA_OFFSET_NONE &&
+		position->end - position->position > options->shed_above_lag;
+}
+
+static bool
+is_asking_due(const IngestShed *shed, int i, const StreamOptions *options,
+			  const IngestPosition *position, int64 now)
+{
+	if (exceeds(options, position))
+		return now - shed->asked[i] >= ASK_US;
+	return options->max_rate > 0 && !position->at_end && now - shed->asked[i] >= PACED_ASK_US;
+}
+
 bool
-tm_ingest_shed_decide(const StreamOptions *options, int n, IngestPosition *positions)
+tm_ingest_shed_decide(IngestShed *shed, const StreamOptions *options, KafkaConsumer *consumer,
+					  int n, IngestPosition *positions)
 {
 	int64		keep = options->shed_above_lag - options->shed_above_lag / 2;
+	int64		started = tm_clock_monotonic_us();
 	bool		result = false;
 
-	if (options->shed_above_lag == 0)
+	if (options->shed_above_lag == 0 && options->max_rate == 0)
 		return false;
-	for (int i = 0; i < n; i++)
-		if (positions[i].end != KAFKA_OFFSET_NONE &&
-			positions[i].end - positions[i].position > options->shed_above_lag)
-		{
-			positions[i].shed_to = positions[i].end - keep;
-			result = true;
-		}
+	for (int k = 0; k < n; k++)
+	{
+		int			i = shed->next;
+		IngestPosition *position = &positions[i];
+		int64		now = tm_clock_monotonic_us();
+		int			left = ROUND_MS - (int) ((now - started) / 1000);
+		int64		end;
+
+		if (left <= 0)
+			break;
+		shed->next = (i + 1) % n;
+		if (!is_asking_due(shed, i, options, position, now))
+			continue;
+		shed->asked[i] = now;
+		if (!tm_kafka_consumer_try_end(consumer, position->partition, &end, left))
+			continue;
+		position->end = Max(position->end, end);
+		if (options->shed_above_lag == 0 || end - position->position <= options->shed_above_lag)
+			continue;
+		position->shed_to = end - keep;
+		shed->asked[i] = 0;
+		result = true;
+	}
 	return result;
 }
 

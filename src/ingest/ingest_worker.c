@@ -442,8 +442,9 @@ work_batch(IngestWorker *worker, bool wanted)
 	IngestOutcome outcome = INGEST_APPLIED;
 	size_t		bytes;
 	bool		checked = false;
+	bool		shed = tm_ingest_shed_decide(worker->shed, worker->options, worker->consumer,
+											 worker->npartitions, positions);
 	bool		moved = positions_moved(worker, positions);
-	bool		shed = tm_ingest_shed_decide(worker->options, worker->npartitions, positions);
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;

@@ -105,9 +105,10 @@ extern IngestShed *tm_ingest_shed_create(int n, MemoryContext cxt);
 
 /*
  * Set shed_to where a partition will be too far behind after the batch.  True:
- * somewhere.
+ * somewhere.  May ask brokers, outside of transactions, for half a second at most.
  */
-extern bool tm_ingest_shed_decide(const StreamOptions *options, int n, IngestPosition *positions);
+extern bool tm_ingest_shed_decide(IngestShed *shed, const StreamOptions *options,
+								  KafkaConsumer *consumer, int n, IngestPosition *positions);
 
 /*
  * A batch with these positions has committed: let the consumer follow, and say in

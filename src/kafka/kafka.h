@@ -125,7 +125,10 @@ extern char *tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_m
 extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
 											int64 *earliest, int64 *end, int timeout_ms);
 
-/* The end offset alone; false, in the time given, when there is no answer. */
+/*
+ * The end offset alone (last stable under read_committed); false, in the time
+ * given, when there is no answer.
+ */
 extern bool tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition,
 									  int64 *end, int timeout_ms);
 
@@ -190,7 +193,8 @@ extern void tm_kafka_consumer_release(KafkaConsumer *consumer);
 /*
  * Where reading stands, per assigned partition: *position is the next offset
  * that poll() would give, past trailing control records once at_end; *end is
- * the end offset last heard of (KAFKA_OFFSET_NONE before the first answer);
+ * the end offset last heard of, by a fetch or try_end() (KAFKA_OFFSET_NONE before the
+ * first answer); a fetch counts messages of open transactions, too;
  * at_end: position reached the end offset known at the last end-of-partition
  * event, and no message was given since.  False if partition is not assigned.
  */

@@ -84,6 +84,7 @@ assign_partition(KafkaConsumer *consumer, int32 partition, int64 offset)
 	consumer->partitions[partition].assigned = true;
 	consumer->partitions[partition].at_end = false;
 	consumer->partitions[partition].position = offset;
+	consumer->partitions[partition].asked_end = KAFKA_OFFSET_NONE;
 	consumer->nassigned++;
 	if (consumer->ordered)
 		tm_kafka_order_open(consumer, partition);
@@ -147,25 +148,46 @@ tm_kafka_consumer_skip(KafkaConsumer *consumer, int npartitions,
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* The end offset that the last fetch told, also of what is not committed yet. */
+static int64
+fetched_end(KafkaConsumer *consumer, int32 partition)
+{
+	int64		low;
+	int64		high;
+
+	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic,
+									   partition, &low, &high) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR || high < 0)
+		return KAFKA_OFFSET_NONE;
+	return high;
+}
+
 bool
 tm_kafka_consumer_position(KafkaConsumer *consumer, int partition,
 						   KafkaPosition *position)
 {
 	KafkaPartition *part = find_partition(consumer, partition);
-	int64		low;
-	int64		high;
 
 	if (part == NULL)
 		return false;
 	position->position = part->position;
 	position->at_end = part->at_end;
-	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic,
-									   partition, &low, &high) ==
-		RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0)
-		position->end = high;
-	else
-		position->end = KAFKA_OFFSET_NONE;
+	position->end = fetched_end(consumer, partition);
+	/* while no fetch has said anything else, the answer is newer */
+	if (part->asked_end != KAFKA_OFFSET_NONE && position->end == part->asked_high)
+		position->end = Max(position->end, part->asked_end);
 	return true;
+}
+
+void
+tm_kafka_consumer_note_end(KafkaConsumer *consumer, int32 partition, int64 end)
+{
+	KafkaPartition *part = find_partition(consumer, partition);
+
+	if (part == NULL)
+		return;
+	part->asked_end = end;
+	part->asked_high = fetched_end(consumer, partition);
 }
 
 void

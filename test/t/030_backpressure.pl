@@ -198,6 +198,36 @@ query("SELECT tidemark.resume('s_stream')");
 wait_until($node, "SELECT state FROM tidemark.views WHERE view = 's_stream'::regclass", 'live');
 check_shed('with a view that was paused', $before + 1000);
 
+# Windows close as ever: the watermark only goes forward, and what is lost is in
+# no window.
+query("CREATE FOREIGN TABLE w (id int, ts timestamptz OPTIONS (metadata 'timestamp')) SERVER kafka
+	OPTIONS (topic '$topic', event_time 'ts', watermark_delay '10 s', batch_max_rows '40')");
+query("CREATE MATERIALIZED VIEW w_final WITH (tidemark.continuous, tidemark.emit = 'final', tidemark.late = 'table') AS
+	SELECT window_start, window_end, count(*) AS n, max(id) AS last FROM w, tidemark.tumble(ts, '1 min') GROUP BY 1, 2");
+my $w = "stream = 'w'::regclass";
+wait_until($node, "SELECT i.lag, v.state FROM tidemark.ingests i, tidemark.views v WHERE i.$w AND v.view = 'w_final'::regclass", '0|live');
+my $watermark = query("SELECT watermark FROM tidemark.ingests WHERE $w");
+query("ALTER FOREIGN TABLE w OPTIONS (ADD shed_above_lag '100')");
+for my $round (1 .. 3)
+{
+	query("SELECT tidemark.pause('w')");
+	query("SELECT tidemark.pause('s')");
+	produce_ids($topic, 2, 1000);
+	query("SELECT tidemark.resume('$_')") for qw(s w);
+	caught_up();
+	wait_until($node, "SELECT state, lag, shed >= $round * 500 FROM tidemark.ingests WHERE $w", 'running|0|t');
+	wait_until($node, "SELECT closed_until + interval '1 min' > v.watermark AND v.watermark = i.watermark
+		FROM tidemark.views v, tidemark.ingests i WHERE v.view = 'w_final'::regclass AND i.$w");
+	is(query("SELECT watermark > '$watermark' FROM tidemark.ingests WHERE $w"), 't', "round $round: the watermark goes forward");
+	$watermark = query("SELECT watermark FROM tidemark.ingests WHERE $w");
+	is(query("SELECT * FROM tidemark.verify('w_final')"), '', "round $round: closed windows agree");
+}
+query("CREATE MATERIALIZED VIEW w_later WITH (tidemark.continuous, tidemark.emit = 'final') AS
+	SELECT window_start, window_end, count(*) AS n FROM w, tidemark.tumble(ts, '1 min') GROUP BY 1, 2");
+wait_until($node, "SELECT state FROM tidemark.views WHERE view = 'w_later'::regclass", 'live');
+is(query("SELECT * FROM tidemark.verify('w_later')"), '', 'so do those of a later view');
+query("SELECT tidemark.pause('w')");
+
 # A dump has the options and the record.
 my $record = "SELECT (SELECT string_agg(o, ' ' ORDER BY o) FROM pg_foreign_table, unnest(ftoptions) o WHERE ftrelid = 's'::regclass),
 	(SELECT count(*) || ' ' || sum(to_offset - from_offset) FROM tidemark_state.skipped_range WHERE shed),
@@ -212,6 +242,36 @@ is($node->safe_psql('copy', $record), query($record), 'the copy has options, cou
 is($node->safe_psql('copy', "SELECT * FROM tidemark.verify('s_table')"), '', 'and its view agrees');
 query('DROP DATABASE copy');
 query("ALTER FOREIGN TABLE s OPTIONS (DROP max_rate)");
+
+# What an open transaction holds back is not lag: nobody could have read it.
+my $open = new_topic('open', 1);
+query("CREATE FOREIGN TABLE o (id int) SERVER kafka OPTIONS (topic '$open', shed_above_lag '10')");
+query("CREATE MATERIALIZED VIEW o_ids WITH (tidemark.continuous) AS SELECT id, count(*) AS n FROM o GROUP BY id");
+wait_until($node, "SELECT state FROM tidemark.views WHERE view = 'o_ids'::regclass", 'live');
+sub lines { return join '', map { qq({"value": {"id": $_}, "partition": 0}\n) } @_; }
+kafka('produce', $open, '--txn', "o$$", '--hang', \lines(1 .. 100));
+kafka('produce', $open, \lines(101));
+wait_until($node, "SELECT next_offset, end_offset FROM tidemark.partitions WHERE stream = 'o'::regclass", '0|101');
+query("ALTER FOREIGN TABLE o OPTIONS (DROP shed_above_lag)");
+kafka('produce', $open, '--txn', "o$$", \lines(102));
+wait_until($node, "SELECT string_agg(id || ':' || n, ' ' ORDER BY id) FROM o_ids", '101:1 102:1');
+is(query("SELECT shed FROM tidemark.ingests WHERE stream = 'o'::regclass"), 0, 'nothing is shed because of an open transaction');
+
+# A worker whose queue is full of what it may not apply yet knows how far behind
+# it is all the same.
+my $big = new_topic('big', 1);
+my $pad = 'x' x 1000;
+query("ALTER SYSTEM SET tidemark.worker_memory = '64MB'");
+$node->reload;
+query("CREATE FOREIGN TABLE b (id int) SERVER kafka OPTIONS (topic '$big', max_rate '1', shed_above_lag '1000000')");
+query("SELECT tidemark.start_ingest('b')");
+for my $half (1, 2)
+{
+	produce_lines($big, map { qq({"partition": 0, "value": {"id": $_, "pad": "$pad"}}) } 1 .. 6_000);
+	wait_until($node, "SELECT end_offset FROM tidemark.partitions WHERE stream = 'b'::regclass", $half * 6_000);
+	pass("end offset of part $half behind a full queue");
+}
+query("SELECT tidemark.pause('b')");
 
 # A topic that is re-created under the worker, and longer than before: it is not
 # lag, and nothing of it is left out.

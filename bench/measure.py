@@ -58,8 +58,27 @@ SELECT count(*) FROM (
  WHERE date_bin('10 s', date_time, '2000-01-01Z') + interval '10 s' + interval '{lateness}' <= watermark;
 """
 TABLE = "CREATE TABLE bid (LIKE bid_stream);"
+# What dashboards ask of one table: bids per auction and per bidder, those of four
+# of the 10 000 channels, and totals.
+BIG = "WHERE channel IN ('Apple', 'Google', 'Facebook', 'Baidu')"
+DASHBOARD = [
+    ("'10 s'", ", auction", "", "count(*) AS bids, sum(price) AS total, avg(price) AS mean, max(price) AS highest"),
+    ("'10 s'", ", auction", "", "min(price) AS lowest, max(price) AS highest"),
+    ("'1 min'", ", auction", "", "count(*) AS bids, avg(price) AS mean"),
+    ("'10 s'", ", bidder", "", "count(*) AS bids, sum(price) AS total"),
+    ("'10 s'", ", bidder", "", "max(price) AS highest"),
+    ("'1 min'", ", bidder", "", "count(*) AS bids"),
+    ("'10 s'", ", channel", BIG, "count(*) AS bids, sum(price) AS total"),
+    ("'10 s'", ", channel", BIG, "avg(price) AS mean"),
+    ("'10 s'", "", "", "count(*) AS bids, sum(price) AS total"),
+    ("'1 min'", "", "", "count(*) AS bids, max(price) AS highest"),
+]
+DASHBOARD_VIEWS = "".join(f"""
+CREATE MATERIALIZED VIEW v{i} WITH (tidemark.continuous) AS
+SELECT window_start, window_end{key}, {values}
+  FROM bid AS b, tidemark.tumble(b.date_time, {size}) {where} GROUP BY window_start, window_end{key};
+""" for i, (size, key, where, values) in enumerate(DASHBOARD))
 INGEST = "SELECT tidemark.start_ingest('bid_stream', into_table => 'bid');"
-
 
 
 def window_view(source="bid_stream", lateness=None):
@@ -82,10 +101,11 @@ TOPICS = {
 class Case:
     """title, statements that the clock measures, what has to catch up"""
 
-    def __init__(self, title, work, relation="v", *, options="", before="", topic="order", lateness=None):
+    def __init__(self, title, work, relation="v", *, options="", before="", topic="order", lateness=None, views=None):
         self.title, self.work, self.relation = title, work, relation
         self.options, self.before = options, before
         self.topic, self.lateness = topic, lateness
+        self.views = views or ["v"] * (relation == "v")
 
 
 # In d, 100000 rows have about 72000 different prices.
@@ -97,6 +117,11 @@ CASES = {
               "CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS "
               "SELECT price, count(*) AS bids, max(date_time) AS latest FROM bid_stream GROUP BY price;",
               options=", batch_max_rows '100000', batch_max_bytes '64MB'"),
+    "x": Case("ten views, raw rows stored", INGEST, "bid_stream", before=TABLE + DASHBOARD_VIEWS,
+              views=[f"v{i}" for i in range(len(DASHBOARD))]),
+    "w": Case("as a, two workers",
+              f"BEGIN; {window_view()} SELECT tidemark.alter_ingest('bid_stream', workers => 2); COMMIT;"),
+    "W": Case("as b, two workers", INGEST.replace("'bid')", "'bid', workers => 2)"), before=TABLE + window_view("bid")),
     "e": Case("SELECT count(*), sum(price)", "SELECT count(*), sum(price) FROM bid_stream;", None),
     "h": Case("hop: 10 s, every 2 s", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')")),
     "u": Case("cumulate: 10 s, in steps of 2 s", PANED_VIEW.format(window="cumulate(s.date_time, '2 s', '10 s')")),
@@ -113,10 +138,10 @@ CASES = {
 class Session:
     """One psql that stays connected."""
 
-    def __init__(self, database):
+    def __init__(self, database, stderr=None):
         self.psql = subprocess.Popen(
             ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", database],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, bufsize=1)
 
     def run(self, sql):
         self.psql.stdin.write(sql + "\n\\echo <end>\n")
@@ -203,9 +228,10 @@ def wait_until_done(session, relation, processes):
 def check_view(session, letter, topic):
     """The view is what its query says, and has left out what is late."""
     case = CASES[letter]
-    problems = session.run("SELECT count(*) FROM tidemark.verify('v');")[0]
-    if problems != "0":
-        sys.exit(f"case {letter}: the view differs from its query in {problems} groups")
+    for view in case.views:
+        problems = session.run(f"SELECT count(*) FROM tidemark.verify('{view}');")[0]
+        if problems != "0":
+            sys.exit(f"case {letter}: view {view} differs from its query in {problems} groups")
     if case.lateness is None:
         return None
     late = session.run("SELECT late FROM tidemark.views;")[0]
@@ -244,14 +270,14 @@ def measure_case(o, topic, letter, log):
         cpu = sum(processes.cpu.values())
     wall = time.monotonic() - start
     wal_bytes = int(session.run(f"SELECT pg_current_wal_insert_lsn() - '{wal}'::pg_lsn;")[0])
-    late = check_view(session, letter, topic) if case.relation == "v" else None
+    late = check_view(session, letter, topic)
     session.close()
     batches = batch_milliseconds(log, log_start)
     session = Session("postgres")
     session.run(f'DROP DATABASE "bench_{letter}" WITH (FORCE);')
     session.close()
     return {"cpu_s": cpu, "wall_s": wall, "us_per_event": cpu * 1e6 / o.events,
-            "events_per_cpu_s": o.events / cpu if cpu else None,
+            "events_per_cpu_s": o.events / cpu if cpu else None, "events_per_s": o.events / wall,
             "batches": len(batches), "batch_p50_ms": percentile(batches, 0.5),
             "batch_p99_ms": percentile(batches, 0.99),
             "wal_bytes_per_event": wal_bytes / o.events, "late": late,
@@ -262,19 +288,35 @@ def medians(runs):
     def median(name):
         values = [r[name] for r in runs if r[name] is not None]
         return statistics.median(values) if values else None
-    return {name: median(name) for name in runs[0]}
+    costs = [r["us_per_event"] for r in runs]
+    return {name: median(name) for name in runs[0]} | {"us_per_event_range": [min(costs), max(costs)]}
+
+
+def machine():
+    """What the numbers depend on."""
+    with open("/proc/cpuinfo") as f:
+        model = re.search(r"model name\s*: (.*)", f.read())
+    with open("/proc/meminfo") as f:
+        memory = int(f.readline().split()[1]) / 1024 / 1024
+    return (f"{os.cpu_count()} x {model.group(1) if model else os.uname().machine}, {memory:.0f} GB, "
+            f"Linux {os.uname().release}, {command('postgres', '--version').strip()}, "
+            f"load {os.getloadavg()[0]:.1f} before")
 
 
 def print_table(results):
     def show(value, digits=0):
         return "-" if value is None else f"{value:,.{digits}f}"
 
-    head = ("case", "us/event", "x F", "events/CPU-s", "batches", "p50 ms", "p99 ms", "WAL B/event", "RSS MB", "late")
-    rows = [head, ("F  bare consumer", show(results["floor_us"], 3), "1.0",
-                   show(1e6 / results["floor_us"]), "", "", "", "", "", "")]
+    print(f"{results['events']:,} events, {results['partitions']} partitions, medians of {results['repeat']} runs; "
+          f"{results['machine']}")
+    head = ("case", "us/event", "from - to", "x F", "events/CPU-s", "events/s", "batches", "p50 ms", "p99 ms", "WAL B/event", "RSS MB", "late")
+    low, high = results["floor_us_range"]
+    rows = [head, ("F  bare consumer", show(results["floor_us"], 3), f"{low:.2f} - {high:.2f}", "1.0",
+                   show(1e6 / results["floor_us"]), "", "", "", "", "", "", "")]
     for letter, r in results["cases"].items():
-        rows.append((f"{letter}  {CASES[letter].title}", show(r["us_per_event"], 3), show(r["multiple_of_floor"], 1),
-                     show(r["events_per_cpu_s"]), show(r["batches"]), show(r["batch_p50_ms"], 1),
+        low, high = r["us_per_event_range"]
+        rows.append((f"{letter}  {CASES[letter].title}", show(r["us_per_event"], 3), f"{low:.2f} - {high:.2f}",
+                     show(r["multiple_of_floor"], 1), show(r["events_per_cpu_s"]), show(r["events_per_s"]), show(r["batches"]), show(r["batch_p50_ms"], 1),
                      show(r["batch_p99_ms"], 1), show(r["wal_bytes_per_event"], 1), show(r["peak_rss_mb"]), show(r["late"])))
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:
@@ -294,6 +336,7 @@ def main():
     if set(o.cases) - set(CASES):
         p.error("--cases: letters of " + "".join(CASES))
     o.brokers = os.environ["KAFKA_BROKERS"]
+    before = machine()
     topics = {kind: load(o, kind) for kind in TOPICS
               if kind == "order" or any(CASES[letter].topic == kind for letter in o.cases)}
     floors = []
@@ -309,7 +352,8 @@ def main():
     for r in cases.values():
         r["multiple_of_floor"] = r["us_per_event"] / floor
     results = {"events": o.events, "partitions": o.partitions, "compression": o.compression,
-               "repeat": o.repeat, "floor_us": floor, "cases": cases}
+               "repeat": o.repeat, "machine": before, "floor_us": floor, "floor_us_range": [min(floors), max(floors)],
+               "cases": cases}
     with open(o.output, "w") as f:
         json.dump(results, f, indent=1)
         f.write("\n")

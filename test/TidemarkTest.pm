@@ -97,7 +97,7 @@ sub wait_until
 =head2 fault(node, 'point:action[:visit], ...')
 
 Set the fault points of the server (src/base/fault.h) and let every process
-read them; '' releases and removes all.
+read them: at its next point it goes by them.  '' releases and removes all.
 
 =cut
 
@@ -108,6 +108,8 @@ sub fault
 	$node->safe_psql('postgres',
 		"ALTER SYSTEM SET tidemark.fault_points = '$points'");
 	$node->reload;
+	# a new process has what the postmaster has, which has told the others by then
+	wait_until($node, 'SHOW tidemark.fault_points', $points);
 	return;
 }
 

@@ -378,6 +378,22 @@ tm_set_reverse_sort(SortGroupClause *clause, bool reverse)
 #endif
 }
 
+/* A query to be compared with others: who may read what is not part of it. */
+static inline void
+tm_query_clear_permissions(Query *query)
+{
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+	foreach(lc, query->rtable)
+		lfirst_node(RangeTblEntry, lc)->perminfoindex = 0;
+#else
+	foreach(lc, query->rtable)
+		lfirst_node(RangeTblEntry, lc)->selectedCols = NULL;
+#endif
+}
+
 /* CREATE INDEX of a relation that is locked; no privilege is asked for */
 static inline void
 tm_define_index(Oid relid, IndexStmt *stmt)

@@ -79,6 +79,17 @@ find_point(const char *name)
 	return NULL;
 }
 
+/* What a test has just set counts from the next point on, not from the next batch. */
+static void
+read_settings(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
 /* Wait until a reload of the configuration removes the point. */
 static void
 wait_for_release(const char *name)
@@ -93,11 +104,7 @@ wait_for_release(const char *name)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 10L, TM_WAIT_EVENT);
 		ResetLatch(MyLatch);
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
+		read_settings();
 	}
 	pgstat_report_activity(STATE_RUNNING, "");
 }
@@ -105,8 +112,10 @@ wait_for_release(const char *name)
 void
 tm_fault_visit(const char *name)
 {
-	FaultPoint *point = find_point(name);
+	FaultPoint *point;
 
+	read_settings();
+	point = find_point(name);
 	if (point == NULL || ++point->visits != point->at_visit)
 		return;
 	if (strcmp(point->action, "kill") == 0)

@@ -125,7 +125,6 @@ static void
 decode_row(BackfillRows *run, const KafkaMessage *msg, int index)
 {
 	StreamRows *rows = run->rows;
-	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->decoder);
 	MetaViewPartition *vp = get_position(run, msg->partition);
 	TimestampTz event_time;
 	TimestampTz watermark;
@@ -141,17 +140,8 @@ decode_row(BackfillRows *run, const KafkaMessage *msg, int index)
 	watermark = advance(run, vp, msg, event_time);
 	if (msg->offset < vp->start_offset)
 		return;
-	if (watermark_att != InvalidAttrNumber)
-	{
-		values[watermark_att - 1] = TimestampTzGetDatum(watermark);
-		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(watermark);
-	}
-	rows->info[rows->nrows].message = index;
-	rows->info[rows->nrows].partition = msg->partition;
-	rows->info[rows->nrows].offset = msg->offset;
-	rows->info[rows->nrows].event_time = event_time;
-	rows->info[rows->nrows].watermark = watermark;
-	rows->nrows++;
+	tm_stream_rows_add(rows, index, msg, event_time, watermark,
+					   tm_stream_decoder_watermark_att(run->decoder));
 }
 
 /* Decode messages for one view; as the stream's owner. */
@@ -193,7 +183,7 @@ tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 	decode_rows(&run, messages, n);
 	table_close(rel, NoLock);
 	if (run.rows->nrows > 0)
-		tm_maintain_apply(view, run.rows);
+		tm_maintain_apply(view, run.rows, NULL);
 	MemoryContextDelete(cxt);
 }
 

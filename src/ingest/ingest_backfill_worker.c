@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "ingest/ingest_internal.h"
 #include "ingest/ingest_process.h"
@@ -473,7 +474,7 @@ end_with_error(BackfillWorker *worker)
 
 	MemoryContextSwitchTo(worker->error_cxt);
 	error = CopyErrorData();
-	if (tm_ingest_error_is_transient(error->sqlerrcode))
+	if (tm_error_is_transient(error))
 		tm_worker_exit_with_error();
 	EmitErrorReport();
 	HOLD_INTERRUPTS();

@@ -52,6 +52,7 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/settings.h"
 #include "ingest/ingest_internal.h"
@@ -280,7 +281,6 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 	StreamRows *rows = run->rows;
 	StreamWatermark wm = {run->ctx->options->watermark_delay,
 	run->ctx->options->watermark_max_future, partition->max_event_time};
-	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(run->ctx->decoder);
 	TimestampTz watermark = tm_stream_watermark_get(&wm);
 	TimestampTz event_time;
 	FormatError error;
@@ -305,17 +305,8 @@ decode_message(BatchRun *run, int i, MetaPartition *partition)
 		return;
 	}
 	(void) note_verdict(run->ctx, false);
-	if (watermark_att != InvalidAttrNumber)
-	{
-		values[watermark_att - 1] = TimestampTzGetDatum(watermark);
-		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(watermark);
-	}
-	rows->info[rows->nrows].message = i;
-	rows->info[rows->nrows].partition = msg->partition;
-	rows->info[rows->nrows].offset = msg->offset;
-	rows->info[rows->nrows].event_time = event_time;
-	rows->info[rows->nrows].watermark = watermark;
-	rows->nrows++;
+	tm_stream_rows_add(rows, i, msg, event_time, watermark,
+					   tm_stream_decoder_watermark_att(run->ctx->decoder));
 	if (!tm_stream_watermark_advance(&wm, event_time,
 									 tm_stream_watermark_arrival(msg, run->ingest_time)))
 		partition->future_rows++;
@@ -432,15 +423,16 @@ tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
 	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return;
-	if (tm_ingest_error_is_transient(error->sqlerrcode))
+	if (tm_error_is_transient(error))
 		ReThrowError(error);
 	tm_ingest_view_set_failed(view, error->sqlerrcode, error->message);
 }
 
+/* Alone, so that an error is this view's. */
 static void
 apply_view(MetaView *view, void *rows)
 {
-	tm_maintain_apply(view, rows);
+	tm_maintain_apply(view, rows, NULL);
 }
 
 /*
@@ -458,7 +450,7 @@ lock_closing_view(const MetaView *view)
 }
 
 static void
-apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
+apply_rows(BatchRun *run, MetaView *view, StreamRows *rows, MaintainShare *share)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (rows == NULL || rows->nrows == 0)
@@ -466,7 +458,7 @@ apply_rows(BatchRun *run, MetaView *view, StreamRows *rows)
 	else if (run->batch->careful)
 		tm_ingest_view_guarded(view, apply_view, rows);
 	else
-		apply_view(view, rows);
+		tm_maintain_apply(view, rows, share);
 }
 
 /* Views of both kinds in one order: that of their state tables. */
@@ -475,6 +467,8 @@ maintain_batch(BatchRun *run)
 {
 	ListCell   *a = list_head(run->stream_views);
 	ListCell   *b = list_head(run->table_views);
+	MaintainShare *share = tm_maintain_share_create(list_concat_copy(run->stream_views,
+																	 run->table_views));
 
 	while (a != NULL || b != NULL)
 	{
@@ -483,15 +477,16 @@ maintain_batch(BatchRun *run)
 
 		if (take_a)
 		{
-			apply_rows(run, lfirst(a), run->rows);
+			apply_rows(run, lfirst(a), run->rows, share);
 			a = lnext(run->stream_views, a);
 		}
 		else
 		{
-			apply_rows(run, lfirst(b), run->stored);
+			apply_rows(run, lfirst(b), run->stored, share);
 			b = lnext(run->table_views, b);
 		}
 	}
+	tm_maintain_share_end(share);
 }
 
 /* ---- positions ---- */

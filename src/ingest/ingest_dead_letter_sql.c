@@ -38,7 +38,6 @@ PG_FUNCTION_INFO_V1(tm_dead_letters);
 PG_FUNCTION_INFO_V1(tm_delete_dead_letter);
 PG_FUNCTION_INFO_V1(tm_readable_text);
 
-#define FETCH_ROWS 1000
 #define READABLE_CHARS 1000
 #define MAX_UTF8_LENGTH 4
 
@@ -99,28 +98,8 @@ read_table(Oid table, Tuplestorestate *store)
 	char	   *sql = psprintf("SELECT topic, partition, kafka_offset, kafka_timestamp, watermark, "
 							   "key, value, headers, stage, sqlstate, message, recorded_at "
 							   "FROM tidemark_state.%s", quote_identifier(get_rel_name(table)));
-	MetaIdentity identity;
-	SPIPlanPtr	plan;
-	Portal		portal;
 
-	tm_meta_enter_as(table_owner(table), &identity);
-	SPI_connect();
-	plan = SPI_prepare(sql, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\"", sql);
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-			tuplestore_puttuple(store, SPI_tuptable->vals[i]);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	SPI_finish();
-	tm_meta_leave(&identity);
+	(void) tm_meta_read_as(table_owner(table), sql, true, store);
 }
 
 /* dead_letters(stream): none for those who may not read the stream */

@@ -219,11 +219,6 @@ typedef struct DeadLetter
 extern void tm_ingest_dead_letters_store(const StreamOptions *options, const IngestBatch *batch,
 										 List *letters);
 
-/* ---- ingest_error.c: which errors mean what ---- */
-
-/* Infrastructure: nothing is wrong with the data; try again later. */
-extern bool tm_ingest_error_is_transient(int sqlstate);
-
 /* ---- ingest_fail.c ---- */
 
 extern void tm_ingest_set_failed(MetaIngest *ingest, int sqlstate, const char *reason,

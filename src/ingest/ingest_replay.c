@@ -84,39 +84,13 @@ static Tuplestorestate *
 read_letters(const ReplayRun *run, TupleDesc *tupdesc)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
-	MemoryContext caller = CurrentMemoryContext;
 	char	   *sql = psprintf("SELECT ctid, partition, kafka_offset, kafka_timestamp, watermark, key, value, headers "
 							   "FROM tidemark_state.%s WHERE stage = '%s' "
 							   "ORDER BY partition, kafka_offset FOR UPDATE",
 							   quote_identifier(get_rel_name(run->table)),
 							   run->table_stage ? "table" : "decode");
-	MetaIdentity identity;
-	SPIPlanPtr	plan;
-	Portal		portal;
 
-	tm_meta_enter_as(run->ctx->options->owner, &identity);
-	SPI_connect();
-	plan = SPI_prepare(sql, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\"", sql);
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, false);
-	do
-	{
-		SPI_cursor_fetch(portal, true, CHUNK_LETTERS);
-		if (*tupdesc == NULL)
-		{
-			MemoryContext spi = MemoryContextSwitchTo(caller);
-
-			*tupdesc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
-			MemoryContextSwitchTo(spi);
-		}
-		for (uint64 i = 0; i < SPI_processed; i++)
-			tuplestore_puttuple(store, SPI_tuptable->vals[i]);
-		SPI_freetuptable(SPI_tuptable);
-	} while (SPI_processed > 0);
-	SPI_cursor_close(portal);
-	SPI_finish();
-	tm_meta_leave(&identity);
+	*tupdesc = tm_meta_read_as(run->ctx->options->owner, sql, false, store);
 	return store;
 }
 
@@ -166,9 +140,7 @@ static void
 decode_letter(ReplayRun *run, int i, StreamRows *rows, TimestampTz now)
 {
 	StreamDecoder *decoder = run->ctx->decoder;
-	AttrNumber	watermark_att = tm_stream_decoder_watermark_att(decoder);
 	ReplayLetter *letter = &run->letters[i];
-	StreamRowInfo *info;
 	TimestampTz event_time;
 	FormatError error;
 	Datum	   *values;
@@ -185,17 +157,8 @@ decode_letter(ReplayRun *run, int i, StreamRows *rows, TimestampTz now)
 		letter->text = pstrdup(error.message);
 		return;
 	}
-	if (watermark_att != InvalidAttrNumber)
-	{
-		values[watermark_att - 1] = TimestampTzGetDatum(letter->watermark);
-		isnull[watermark_att - 1] = TIMESTAMP_IS_NOBEGIN(letter->watermark);
-	}
-	info = &rows->info[rows->nrows++];
-	info->message = i;
-	info->partition = run->messages[i].partition;
-	info->offset = run->messages[i].offset;
-	info->event_time = event_time;
-	info->watermark = letter->watermark;
+	tm_stream_rows_add(rows, i, &run->messages[i], event_time, letter->watermark,
+					   tm_stream_decoder_watermark_att(decoder));
 }
 
 static StreamRows *

@@ -88,25 +88,33 @@ tm_view_definition(PG_FUNCTION_ARGS)
 
 /* ---- size of a relation ---- */
 
+/* NULL when it cannot be had at once, or is gone. */
+static Relation
+open_at_once(Oid relid)
+{
+	Relation	rel;
+
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return NULL;
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+		UnlockRelationOid(relid, AccessShareLock);
+	return rel;
+}
+
 /* relation_bytes(relation): as pg_total_relation_size() */
 Datum
 tm_relation_bytes(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
-	Relation	rel;
+	Relation	rel = open_at_once(relid);
 	List	   *indexes;
 	List	   *locked = NIL;
 	ListCell   *lc;
 	Datum		bytes = (Datum) 0;
 
-	if (!ConditionalLockRelationOid(relid, AccessShareLock))
-		PG_RETURN_NULL();
-	rel = try_relation_open(relid, NoLock);
 	if (rel == NULL)
-	{
-		UnlockRelationOid(relid, AccessShareLock);
 		PG_RETURN_NULL();
-	}
 	indexes = RelationGetIndexList(rel);
 	foreach(lc, indexes)
 	{
@@ -131,21 +139,14 @@ tm_relation_bytes(PG_FUNCTION_ARGS)
 Datum
 tm_relation_rows(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	Relation	rel;
+	Relation	rel = open_at_once(PG_GETARG_OID(0));
 	BlockNumber blocks;
 	BlockNumber pages = 0;
 	double		rows = 0;
 	double		visible;
 
-	if (!ConditionalLockRelationOid(relid, AccessShareLock))
-		PG_RETURN_NULL();
-	rel = try_relation_open(relid, NoLock);
 	if (rel == NULL)
-	{
-		UnlockRelationOid(relid, AccessShareLock);
 		PG_RETURN_NULL();
-	}
 	blocks = rel->rd_rel->relkind == RELKIND_RELATION ? RelationGetNumberOfBlocks(rel) : 0;
 	if (blocks > 0)
 		estimate_rel_size(rel, NULL, &pages, &rows, &visible);

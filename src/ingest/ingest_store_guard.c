@@ -26,6 +26,7 @@
 #include "utils/resowner.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "ingest/ingest_store_internal.h"
 
 typedef struct StoreGuard
@@ -42,15 +43,10 @@ typedef struct StoreGuard
 bool
 tm_store_is_refusal(const ErrorData *error)
 {
+	if (tm_error_is_transient(error))
+		return false;
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
-		case ERRCODE_CONNECTION_EXCEPTION:
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-			return false;
 		case ERRCODE_DATA_EXCEPTION:
 		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
 		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:

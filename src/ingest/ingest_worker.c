@@ -14,7 +14,9 @@
  * An error of the first attempt that says something about the data is
  * answered by a careful attempt with the same messages.  What that throws is
  * either transient (the process ends, the slot backs off, the ingest shows as
- * retrying) or makes the ingest failed.
+ * retrying) or makes the ingest failed.  When memory was out, the next process
+ * takes batches of half the size for each failure in a row, and doubles them
+ * again once a minute.
  *
  * Runs in: a dynamic background worker per slot of role WORKER_INGEST.
  * Memory: everything of a batch in a context that is reset after it; messages
@@ -36,6 +38,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/fault.h"
 #include "base/settings.h"
 #include "ingest/ingest_process.h"
@@ -46,6 +49,8 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define CLOCK_US INT64CONST(1000000)
 #define WAIT_MS 1000L
+#define GROWTH_US INT64CONST(60000000)
+#define MAX_HALVINGS 24
 #define BROKER_TIMEOUT_MS 10000
 #define CHECK_TIMEOUT_MS 1000
 #define CHECK_TIMEOUT_MAX_MS 20000
@@ -72,6 +77,19 @@ report_trouble(IngestWorker *worker, const char *trouble)
 				(errmsg("ingest of stream goes on: Kafka answers again")));
 		worker->troubled = false;
 	}
+}
+
+/* After a process that ran out of memory, batches are smaller for a while. */
+static int
+max_rows(const IngestWorker *worker)
+{
+	return Max(worker->options->batch_max_rows >> worker->halvings, 1);
+}
+
+static size_t
+max_bytes(const IngestWorker *worker)
+{
+	return Max((size_t) worker->options->batch_max_bytes >> worker->halvings, 1);
 }
 
 /* Milliseconds to wait at most; hold: see tm_kafka_consumer_hold_us(). */
@@ -123,7 +141,7 @@ gather(IngestWorker *worker)
 		if (!tm_worker_continue())
 			break;
 		if (empty)
-			room = tm_ingest_pace_room(&worker->pace, worker->options->batch_max_rows);
+			room = tm_ingest_pace_room(&worker->pace, max_rows(worker));
 		if (room == 0 && worker->more)
 			break;
 		if (room == 0)
@@ -132,12 +150,12 @@ gather(IngestWorker *worker)
 				return true;
 			continue;
 		}
-		added = tm_kafka_consumer_poll(worker->consumer, room, worker->options->batch_max_bytes);
+		added = tm_kafka_consumer_poll(worker->consumer, room, max_bytes(worker));
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		/* the first message is here: what was committed before it counts */
 		if (empty && count > 0 && tm_ingest_worker_notice())
 			return false;
-		if (count >= room || bytes >= (size_t) worker->options->batch_max_bytes ||
+		if (count >= room || bytes >= max_bytes(worker) ||
 			tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
@@ -255,7 +273,7 @@ apply_twice(IngestWorker *worker, IngestBatch *batch)
 	PG_END_TRY();
 	if (error == NULL)
 		return outcome;
-	if (tm_ingest_error_is_transient(error->sqlerrcode))
+	if (tm_error_is_transient(error))
 		ReThrowError(error);
 	return apply(worker, batch, true);
 }
@@ -324,7 +342,7 @@ check_topic_idle(IngestWorker *worker)
 	}
 	PG_END_TRY();
 	if (error != NULL && error->sqlerrcode != ERRCODE_UNDEFINED_TABLE &&
-		!tm_ingest_error_is_transient(error->sqlerrcode))
+		!tm_error_is_transient(error))
 		ReThrowError(error);
 }
 
@@ -355,7 +373,7 @@ confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
 		PG_END_TRY();
 		if (error == NULL)
 			return true;
-		if (!tm_ingest_error_is_transient(error->sqlerrcode) ||
+		if (!tm_error_is_transient(error) ||
 			timeout_ms > CHECK_TIMEOUT_MAX_MS)
 			ReThrowError(error);
 		trouble = tm_kafka_consumer_trouble(worker->consumer);
@@ -399,6 +417,23 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
 }
 
+/* A batch was applied. */
+static void
+grow_batches(IngestWorker *worker)
+{
+	int64		now = tm_clock_monotonic_us();
+
+	if (worker->halvings == 0)
+		return;
+	if (worker->next_growth == 0)
+		worker->next_growth = now + GROWTH_US;
+	else if (now >= worker->next_growth)
+	{
+		worker->halvings--;
+		worker->next_growth = now + GROWTH_US;
+	}
+}
+
 /* A batch is done: what follows from it. */
 static void
 note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outcome, bool checked)
@@ -421,6 +456,7 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outco
 		return;
 	if (batch->nmessages > 0)
 	{
+		grow_batches(worker);
 		tm_worker_report_batch(batch->phase_us, batch->rows);
 		store_group_offsets(worker, batch->positions);
 	}
@@ -608,7 +644,7 @@ end_with_error(IngestWorker *worker)
 
 	MemoryContextSwitchTo(worker->error_cxt);
 	error = CopyErrorData();
-	if (!tm_ingest_error_is_transient(error->sqlerrcode))
+	if (!tm_error_is_transient(error))
 	{
 		EmitErrorReport();
 		HOLD_INTERRUPTS();
@@ -634,6 +670,8 @@ tm_ingest_worker_main(Datum arg)
 	TM_FAULT("started");
 	worker.stream = info.object;
 	worker.index = info.index;
+	if (info.sqlstate == ERRCODE_OUT_OF_MEMORY)
+		worker.halvings = Min(info.failures, MAX_HALVINGS);
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker", ALLOCSET_DEFAULT_SIZES);
 	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker batch",
 											 ALLOCSET_DEFAULT_SIZES);

@@ -55,28 +55,17 @@ typedef struct LateRun
 	TupleDesc	source_desc;	/* of tm_late_row_desc() */
 } LateRun;
 
-TimestampTz
-tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row)
-{
-	size_t		i = (size_t) row * rows->natts + spec->event_time - 1;
-
-	if (spec->source_is_stream)
-		return rows->info[row].event_time;
-	return rows->isnull[i] ? DT_NOBEGIN : DatumGetTimestampTz(rows->values[i]);
-}
-
 /* Is the row late by the watermark of its own partition? */
 static bool
 is_late_by_row(const LateRun *run, int row, TupleTableSlot *found)
 {
 	int64		lateness = run->spec->options.allowed_lateness;
-	TimestampTz watermark = run->batch->rows->info[row].watermark;
+	const StreamRowInfo *info = &run->batch->rows->info[row];
 
 	if (run->spec->window.kind == VIEW_WINDOW_SESSION)
-		return !tm_window_is_row_on_time(tm_late_row_time(run->spec, run->batch->rows, row),
-										 lateness, watermark);
+		return !tm_window_is_row_on_time(info->event_time, lateness, info->watermark);
 	return !tm_window_is_on_time(DatumGetTimestampTz(found->tts_values[LATE_QUERY_END]),
-								 lateness, watermark);
+								 lateness, info->watermark);
 }
 
 /* ---- rows as jsonb ---- */
@@ -150,7 +139,7 @@ keep_row(LateRun *run, const StreamRowInfo *info, int row, TupleTableSlot *found
 	isnull[LATE_WINDOW_END] = found->tts_isnull[LATE_QUERY_END];
 	values[LATE_PARTITION] = Int32GetDatum(info->partition);
 	values[LATE_OFFSET] = Int64GetDatum(info->offset);
-	values[LATE_EVENT_TIME] = TimestampTzGetDatum(tm_late_row_time(run->spec, run->batch->rows, row));
+	values[LATE_EVENT_TIME] = TimestampTzGetDatum(info->event_time);
 	values[LATE_WATERMARK] = TimestampTzGetDatum(info->watermark);
 	isnull[LATE_WATERMARK] = TIMESTAMP_IS_NOBEGIN(info->watermark);
 	values[LATE_ROW] = row_as_jsonb(run, row);
@@ -166,7 +155,7 @@ note_late_row(LateRun *run, TupleTableSlot *found)
 	const StreamRowInfo *info = &run->batch->rows->info[row];
 	int			lead = VIEW_WINDOW_LEAD_IS_END(&run->spec->window) ? LATE_QUERY_END : LATE_QUERY_START;
 	TimestampTz window = found->tts_isnull[lead] ?
-	tm_late_row_time(run->spec, run->batch->rows, row) :
+	info->event_time :
 	DatumGetTimestampTz(found->tts_values[lead]);
 
 	if (!is_late_by_row(run, row, found))

@@ -16,7 +16,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -32,8 +31,6 @@
 
 PG_FUNCTION_INFO_V1(tm_admit_late);
 PG_FUNCTION_INFO_V1(tm_late_rows);
-
-#define FETCH_ROWS 1000
 
 /* ---- admit_late() ---- */
 
@@ -119,28 +116,8 @@ read_table(const MetaView *view, Tuplestorestate *store)
 							   "\"row\", recorded_at FROM tidemark_state.%s",
 							   window_column(view, "window_start"), window_column(view, "window_end"),
 							   quote_identifier(get_rel_name(view->late_table)));
-	MetaIdentity identity;
-	SPIPlanPtr	plan;
-	Portal		portal;
 
-	tm_meta_enter_as(tm_view_get_owner(view), &identity);
-	SPI_connect();
-	plan = SPI_prepare(sql, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\"", sql);
-	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 i = 0; i < SPI_processed; i++)
-			tuplestore_puttuple(store, SPI_tuptable->vals[i]);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	SPI_finish();
-	tm_meta_leave(&identity);
+	(void) tm_meta_read_as(tm_view_get_owner(view), sql, true, store);
 }
 
 /* late_rows(state_table): none for those who may not read them */

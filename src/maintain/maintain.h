@@ -19,9 +19,19 @@
  * merge into the state table, as the view's owner and under its settings.
  * Holds the view's lock until the transaction ends.  Throws what the view's
  * expressions throw.  rows may be empty (a view without keys then gets its
- * row).
+ * row).  share: of the batch; NULL: alone.
  */
-extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows);
+typedef struct MaintainShare MaintainShare;
+extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows, MaintainShare *share);
+
+/*
+ * For a batch through all of these views, in the order of their state tables, and
+ * none in a subtransaction: those that group its rows alike share a pass over
+ * them.  An error of any of them may then come from another's turn.  In the
+ * current context; end it when all views are done.
+ */
+extern MaintainShare *tm_maintain_share_create(List *views);
+extern void tm_maintain_share_end(MaintainShare *share);
 
 /*
  * The same for rows that were dead letters: judged by the watermark they bring,

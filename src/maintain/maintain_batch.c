@@ -91,8 +91,8 @@ init_cache(void)
 	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
 }
 
-static bool
-equal_texts(const List *a, const List *b)
+bool
+tm_maintain_equal_texts(const List *a, const List *b)
 {
 	const ListCell *ca;
 	const ListCell *cb;
@@ -111,7 +111,7 @@ check_stamps(const MetaView *view, const ViewSpec *spec)
 {
 	List	   *stamps = tm_view_state_stamps(spec);
 
-	if (!equal_texts(stamps, view->stamps))
+	if (!tm_maintain_equal_texts(stamps, view->stamps))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("stored states of continuous view \"%s\" have another format",
@@ -137,6 +137,9 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->close = NULL;
 	entry->emit = entry->revise = entry->show = NULL;
 	entry->expand = NULL;
+	entry->shape = NULL;
+	entry->pass = NULL;
+	entry->loads++;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
 	entry->query_view = view->query_view;
@@ -150,6 +153,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
 	if (VIEW_IS_PANED(entry->spec))
 		entry->expand = tm_delta_expand_create(entry->spec, merge, entry->cxt);
+	entry->shape = tm_share_get_shape(entry->spec, view);
 	/* last: without it the view counts as not loaded */
 	entry->merge = merge;
 	MemoryContextSwitchTo(before);
@@ -238,7 +242,7 @@ has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
 		return false;
 	for (int i = 0; i < batch->rows->nrows; i++)
 	{
-		TimestampTz time = tm_late_row_time(spec, batch->rows, i);
+		TimestampTz time = batch->rows->info[i].event_time;
 
 		if (TIMESTAMP_IS_NOBEGIN(time))
 			continue;
@@ -268,26 +272,32 @@ get_late_plan(MaintainView *entry)
 	return entry->late_plan;
 }
 
-/* The groups of some rows, as they are merged. */
+/* The groups of some rows, as they are merged.  share: NULL = alone */
 static Tuplestorestate *
 run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
-		 TupleDesc *tupdesc)
+		 MaintainShare *share, TupleDesc *tupdesc)
 {
-	Tuplestorestate *delta = tm_partial_plan_run(plan, batch, tupdesc);
+	Tuplestorestate *delta = NULL;
 
+	if (share != NULL)
+		delta = tm_share_run(share, entry, batch, tupdesc);
+	if (delta == NULL)
+		delta = tm_partial_plan_run(plan, batch, tupdesc);
 	if (entry->expand != NULL)
 		delta = tm_delta_expand_run(entry->expand, delta, rows, tupdesc);
 	return delta;
 }
 
 static Tuplestorestate *
-run_delta(MaintainView *entry, const BatchRows *batch, bool late, TupleDesc *tupdesc)
+run_delta(MaintainView *entry, const BatchRows *batch, bool late, MaintainShare *share,
+		  TupleDesc *tupdesc)
 {
 	Tuplestorestate *delta;
 	PartialPlan *plan = late ? get_on_time_plan(entry) : entry->plan;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	delta = run_plan(entry, plan, late ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL, batch, tupdesc);
+	delta = late ? run_plan(entry, plan, VIEW_ROWS_ON_TIME, batch, NULL, tupdesc) :
+		run_plan(entry, plan, VIEW_ROWS_ALL, batch, share, tupdesc);
 	PopActiveSnapshot();
 	return delta;
 }
@@ -335,6 +345,7 @@ typedef struct ApplyRun
 {
 	BatchRows	batch;
 	bool		replayed;
+	MaintainShare *share;		/* or NULL */
 } ApplyRun;
 
 static bool
@@ -386,6 +397,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 {
 	BatchRows  *batch = &((ApplyRun *) arg)->batch;
 	bool		replayed = ((ApplyRun *) arg)->replayed;
+	MaintainShare *share = ((ApplyRun *) arg)->share;
 	bool		closes = VIEW_CLOSES(&entry->spec->options);
 	MetaProgress progress;
 	Tuplestorestate *delta;
@@ -399,7 +411,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);
-	delta = run_delta(entry, batch, late, &tupdesc);
+	delta = run_delta(entry, batch, late, share, &tupdesc);
 	TM_FAULT("merge");
 	tm_meta_view_lock(view->state_table);
 	if (closes)
@@ -411,7 +423,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 			batch->horizon = get_horizon(entry->spec, &progress, replayed);
 			late = has_late_candidate(entry->spec, batch);
 			tuplestore_end(delta);
-			delta = run_delta(entry, batch, late, &tupdesc);
+			delta = run_delta(entry, batch, late, NULL, &tupdesc);
 		}
 	}
 	merge_delta(entry, view, delta, tupdesc, false);
@@ -424,25 +436,25 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 }
 
 static void
-apply(const MetaView *view, const StreamRows *rows, bool replayed)
+apply(const MetaView *view, const StreamRows *rows, bool replayed, MaintainShare *share)
 {
 	int64		started = tm_clock_monotonic_us();
-	ApplyRun	run = {{.rows = rows,.horizon = DT_NOBEGIN}, replayed};
+	ApplyRun	run = {{.rows = rows,.horizon = DT_NOBEGIN}, replayed, share};
 
 	tm_maintain_run(view, apply_rows, &run);
 	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
 void
-tm_maintain_apply(const MetaView *view, const StreamRows *rows)
+tm_maintain_apply(const MetaView *view, const StreamRows *rows, MaintainShare *share)
 {
-	apply(view, rows, false);
+	apply(view, rows, false, share);
 }
 
 void
 tm_maintain_replay(const MetaView *view, const StreamRows *rows)
 {
-	apply(view, rows, true);
+	apply(view, rows, true, NULL);
 }
 
 /* The caller holds the view's lock. */
@@ -471,7 +483,7 @@ apply_source(MaintainView *entry, const MetaView *view, void *arg)
 
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
-	delta = run_plan(entry, plan, rows, NULL, &tupdesc);
+	delta = run_plan(entry, plan, rows, NULL, NULL, &tupdesc);
 	TM_FAULT("merge");
 	tm_meta_view_lock(view->state_table);
 	merge_delta(entry, view, delta, tupdesc, false);

@@ -59,6 +59,10 @@ extern bool tm_partial_plan_lock(PartialPlan *plan);
 extern Tuplestorestate *tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch,
 											TupleDesc *tupdesc);
 
+/* The same, to a receiver. */
+extern TupleDesc tm_partial_plan_send(PartialPlan *plan, const BatchRows *batch,
+									  DestReceiver *dest);
+
 /* ---- late_rows.c: rows that are left out ---- */
 
 /*
@@ -73,9 +77,6 @@ extern int64 tm_late_rows_record(const MetaView *view, const ViewSpec *spec,
 /* The same for the rows that the source, a table, has in the active snapshot. */
 extern int64 tm_late_rows_record_source(const MetaView *view, const ViewSpec *spec,
 										PartialPlan *plan);
-
-/* The time by which a row is judged; DT_NOBEGIN = none. */
-extern TimestampTz tm_late_row_time(const ViewSpec *spec, const StreamRows *rows, int row);
 
 /* Columns of a late table. */
 enum
@@ -184,8 +185,11 @@ typedef struct MaintainView
 	Oid			source;
 	Oid			final_table;	/* or InvalidOid */
 	List	   *other_tables;
-	MemoryContext cxt;			/* of all that follows */
+	MemoryContext cxt;			/* of all that follows, but loads */
+	int64		loads;			/* how often it was loaded */
 	ViewSpec   *spec;
+	const struct DeltaShape *shape; /* NULL: shares its passes with no view */
+	struct DeltaPass *pass;		/* the last that it has run for others, too */
 	PartialPlan *plan;			/* over the batch */
 	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
 	PartialPlan *late_plan;		/* the rows that are, or NULL */
@@ -206,6 +210,23 @@ extern MaintainView *tm_maintain_get(const MetaView *view);
  * settings.
  */
 extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
+
+/* Lists of char *. */
+extern bool tm_maintain_equal_texts(const List *a, const List *b);
+
+/* ---- delta_share.c: one pass over a batch for several views ---- */
+
+/* What views have to have in common; NULL for one that shares with none. */
+extern const struct DeltaShape *tm_share_get_shape(const ViewSpec *spec, const MetaView *view);
+
+/*
+ * The delta of a view over all rows of the batch, as tm_partial_plan_run() gives
+ * it, from a pass that it shares; NULL: there is no other view to share with.
+ */
+extern Tuplestorestate *tm_share_run(MaintainShare *share, MaintainView *entry,
+									 const BatchRows *batch, TupleDesc *tupdesc);
+
+/* ---- maintain_batch.c ---- */
 
 /*
  * Run step as the view's owner and under its settings, with the view prepared.

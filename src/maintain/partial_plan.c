@@ -239,6 +239,12 @@ tm_partial_plan_run(PartialPlan *plan, const BatchRows *batch, TupleDesc *tupdes
 }
 
 TupleDesc
+tm_partial_plan_send(PartialPlan *plan, const BatchRows *batch, DestReceiver *dest)
+{
+	return run_plan(plan->stmt, batch, dest);
+}
+
+TupleDesc
 tm_maintain_run_plan(PlannedStmt *stmt, const MaintainChunks *chunks, DestReceiver *dest)
 {
 	BatchRows	batch = {.chunks = chunks,.horizon = DT_NOBEGIN};

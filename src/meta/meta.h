@@ -12,8 +12,10 @@
 #ifndef TM_META_H
 #define TM_META_H
 
+#include "access/tupdesc.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "utils/tuplestore.h"
 
 /* ---- who and where (meta_tables.c) ---- */
 
@@ -50,6 +52,14 @@ extern void tm_meta_leave(const MetaIdentity *saved);
 
 /* Run one SQL command (DDL) as the extension's owner. */
 extern void tm_meta_execute(const char *sql);
+
+/*
+ * Append what a query returns to store, as that user, without holding more of it
+ * in memory than the store does.  read_only: with the caller's snapshot.  Returns
+ * its row type, palloc'd.
+ */
+extern TupleDesc tm_meta_read_as(Oid userid, const char *sql, bool read_only,
+								 Tuplestorestate *store);
 
 /* Does a row with these stamps belong to this cluster and database? */
 extern bool tm_meta_stamp_is_ours(int64 system_identifier, Oid database);

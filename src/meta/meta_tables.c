@@ -32,6 +32,9 @@
 #include "base/settings.h"
 #include "meta/meta_internal.h"
 
+/* Rows that a cursor gives at a time. */
+#define FETCH_ROWS 1000
+
 bool
 tm_meta_is_installed(void)
 {
@@ -147,6 +150,42 @@ tm_meta_execute(const char *sql)
  * A restored database may hold objects whose numbers the sequence does not
  * know, hence the loop.
  */
+TupleDesc
+tm_meta_read_as(Oid userid, const char *sql, bool read_only,
+				Tuplestorestate *store)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	TupleDesc	tupdesc = NULL;
+	MetaIdentity identity;
+	SPIPlanPtr	plan;
+	Portal		portal;
+
+	tm_meta_enter_as(userid, &identity);
+	SPI_connect();
+	plan = SPI_prepare(sql, 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\"", sql);
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, read_only);
+	do
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		if (tupdesc == NULL)
+		{
+			MemoryContext spi = MemoryContextSwitchTo(caller);
+
+			tupdesc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+			MemoryContextSwitchTo(spi);
+		}
+		for (uint64 i = 0; i < SPI_processed; i++)
+			tuplestore_puttuple(store, SPI_tuptable->vals[i]);
+		SPI_freetuptable(SPI_tuptable);
+	} while (SPI_processed > 0);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	tm_meta_leave(&identity);
+	return tupdesc;
+}
+
 int
 tm_meta_new_object_number(void)
 {

@@ -9,6 +9,7 @@
 #include "access/tupdesc.h"
 #include "nodes/bitmapset.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "format/format.h"
 #include "kafka/kafka.h"
@@ -188,8 +189,34 @@ typedef struct StreamRows
 
 extern StreamRows *tm_stream_rows_create(int natts, int capacity, MemoryContext cxt);
 
-/* Room for one more row at rows->nrows; the caller fills it and counts it. */
+/* Room for one more row at rows->nrows, which the caller fills and adds. */
 extern void tm_stream_rows_reserve(StreamRows *rows);
+
+/*
+ * Count the row at rows->nrows, decoded from the caller's message of that number.
+ * watermark_att: tm_stream_decoder_watermark_att(), the column that is set here.
+ */
+static inline void
+tm_stream_rows_add(StreamRows *rows, int message, const KafkaMessage *msg,
+				   TimestampTz event_time, TimestampTz watermark,
+				   AttrNumber watermark_att)
+{
+	StreamRowInfo *info = &rows->info[rows->nrows];
+
+	if (watermark_att != InvalidAttrNumber)
+	{
+		size_t		cell = (size_t) rows->nrows * rows->natts + watermark_att - 1;
+
+		rows->values[cell] = TimestampTzGetDatum(watermark);
+		rows->isnull[cell] = TIMESTAMP_IS_NOBEGIN(watermark);
+	}
+	info->message = message;
+	info->partition = msg->partition;
+	info->offset = msg->offset;
+	info->event_time = event_time;
+	info->watermark = watermark;
+	rows->nrows++;
+}
 
 typedef struct StreamDecoder StreamDecoder;
 

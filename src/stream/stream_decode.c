@@ -32,6 +32,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/settings.h"
 #include "stream/stream.h"
 
@@ -459,23 +460,6 @@ tm_stream_decode(StreamDecoder *decoder, const KafkaMessage *msg,
 	return decode_event_time(decoder, msg, values, isnull, event_time, error);
 }
 
-/* Errors that say nothing about the message: they end the batch. */
-static bool
-is_infrastructure(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '5', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* cancel, too */
-		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
-			return true;
-	}
-	return false;
-}
-
 /*
  * The guarded half of tm_stream_decode_guarded(): decode inside a
  * subtransaction, so that an error of foreign code is only an answer.
@@ -513,7 +497,7 @@ decode_in_subtransaction(StreamDecoder *decoder, const KafkaMessage *msg,
 
 	if (edata != NULL)
 	{
-		if (is_infrastructure(edata->sqlerrcode))
+		if (tm_error_is_transient(edata))
 			ReThrowError(edata);
 		tm_format_describe_error(decoder->meta_current ? NULL : decoder->format,
 								 edata, error);

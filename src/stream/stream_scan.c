@@ -421,19 +421,10 @@ decode_message(StreamScan *scan, ScanPartition *part, const KafkaMessage *msg,
 	if (!tm_stream_is_quiet(scan->bounds, msg->partition, msg->offset))
 		(void) tm_stream_watermark_advance(&part->wm, event_time,
 										   tm_stream_watermark_arrival(msg, tm_clock_now()));
-	if (scan->watermark_att != InvalidAttrNumber)
-	{
-		values[scan->watermark_att - 1] = TimestampTzGetDatum(watermark);
-		isnull[scan->watermark_att - 1] = watermark == DT_NOBEGIN;
-	}
 	if (scan->ingest_time_att != InvalidAttrNumber)
 		isnull[scan->ingest_time_att - 1] = true;
-	rows->info[rows->nrows].message = index;
-	rows->info[rows->nrows].partition = msg->partition;
-	rows->info[rows->nrows].offset = msg->offset;
-	rows->info[rows->nrows].event_time = event_time;
-	rows->info[rows->nrows].watermark = watermark;
-	rows->nrows++;
+	tm_stream_rows_add(rows, index, msg, event_time, watermark,
+					   scan->watermark_att);
 }
 
 static void

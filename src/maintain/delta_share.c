@@ -1,0 +1,404 @@
+/*
+ * delta_share.c
+ *	  Views that group the rows of a batch alike are aggregated in one pass.
+ *
+ * The delta queries of such views differ in their aggregates only.  The first
+ * whose turn it is runs one query with the aggregates of all of them, each once,
+ * and puts aside what is for the others until it is their turn.
+ *
+ * What the pass depends on has to be the same: the source, the owner and the
+ * settings of the view, and the delta query without its aggregates.  That is the
+ * shape of a view.  Queries that read more than the batch have none, for
+ * privileges on tables are checked per view, and sessions have none.
+ *
+ * A pass that fails fails for all its views, so where an error has to tell which
+ * view it is, views do not share.  A view that is loaded again between the pass
+ * and its turn, or has late rows, does not take what was put aside.
+ *
+ * Runs in: every process that maintains views.
+ * Memory: shapes live as long as the process, one for all views that have it; a
+ * pass belongs to its first view; results to who created the MaintainShare.
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "maintain/maintain_internal.h"
+
+typedef struct DeltaShape
+{
+	Oid			owner;
+	Oid			source;
+	List	   *settings;
+	Query	   *query;			/* without aggregates and names */
+} DeltaShape;
+
+/* A view of a pass, and which of the pass's columns make its delta. */
+typedef struct PassMember
+{
+	Oid			state_table;
+	int64		loads;			/* of its entry, when this was made */
+	int			ncolumns;
+	int		   *columns;		/* from 0 */
+} PassMember;
+
+typedef struct DeltaPass
+{
+	MemoryContext cxt;
+	PartialPlan *plan;
+	List	   *members;		/* of PassMember; the first is the owner */
+} DeltaPass;
+
+typedef struct ShareResult
+{
+	Oid			state_table;
+	int64		loads;
+	const Datum *values;		/* of the rows it was made of */
+	Tuplestorestate *store;
+	TupleDesc	tupdesc;
+} ShareResult;
+
+struct MaintainShare
+{
+	MemoryContext cxt;
+	List	   *views;			/* of MetaView */
+	List	   *results;		/* of ShareResult, not taken yet */
+};
+
+/* Takes the rows of a pass apart. */
+typedef struct PassReceiver
+{
+	DestReceiver pub;
+	const DeltaPass *pass;
+	List	   *results;		/* of ShareResult, as the members */
+	MemoryContext cxt;			/* that outlives the executor */
+	Datum	   *values;
+	bool	   *isnull;
+} PassReceiver;
+
+static List *shapes = NIL;
+
+/* ---- shapes ---- */
+
+/* The columns of a delta that are keys come first. */
+static int
+count_keys(const Query *query)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		if (IsA(lfirst_node(TargetEntry, lc)->expr, Aggref))
+			break;
+		n++;
+	}
+	return n;
+}
+
+/* A delta query without what may differ; NULL: nothing to be shared. */
+static Query *
+make_shape_query(const ViewSpec *spec)
+{
+	Query	   *query;
+	ListCell   *lc;
+
+	if (spec->window.kind == VIEW_WINDOW_SESSION || spec->other_tables != NIL ||
+		spec->query->hasSubLinks)
+		return NULL;
+	query = tm_view_delta_query(spec, VIEW_ROWS_ALL, false);
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst(lc);
+
+		/* before 16 the query of a view has entries for the view itself */
+		if (rte->rtekind == RTE_RELATION && !rte->inFromCl)
+			lfirst(lc) = rte = makeNode(RangeTblEntry);
+		else if (rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY)
+			return NULL;
+		rte->alias = NULL;
+		rte->eref = makeAlias("", NIL);
+	}
+	tm_query_clear_permissions(query);
+	query->targetList = list_truncate(query->targetList, count_keys(query));
+	query->hasAggs = false;
+	query->stmt_location = query->stmt_len = -1;
+	return query;
+}
+
+const DeltaShape *
+tm_share_get_shape(const ViewSpec *spec, const MetaView *view)
+{
+	DeltaShape	wanted = {tm_view_get_owner(view), view->source, view->settings,
+	make_shape_query(spec)};
+	DeltaShape *shape;
+	MemoryContext before;
+	ListCell   *lc;
+
+	if (wanted.query == NULL)
+		return NULL;
+	foreach(lc, shapes)
+	{
+		shape = lfirst(lc);
+		if (shape->owner == wanted.owner && shape->source == wanted.source &&
+			tm_maintain_equal_texts(shape->settings, wanted.settings) &&
+			equal(shape->query, wanted.query))
+			return shape;
+	}
+	before = MemoryContextSwitchTo(CacheMemoryContext);
+	shape = palloc(sizeof(DeltaShape));
+	*shape = wanted;
+	shape->query = copyObject(wanted.query);
+	shape->settings = NIL;
+	foreach(lc, wanted.settings)
+		shape->settings = lappend(shape->settings, pstrdup(lfirst(lc)));
+	shapes = lappend(shapes, shape);
+	MemoryContextSwitchTo(before);
+	return shape;
+}
+
+/* ---- passes ---- */
+
+/* Entries of views that come later in the batch and have the shape. */
+static List *
+find_others(const MaintainShare *share, const MaintainView *entry)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, share->views)
+	{
+		const MetaView *view = lfirst(lc);
+		MaintainView *other;
+
+		if (view->source != entry->source || view->state_table <= entry->state_table)
+			continue;
+		other = tm_maintain_get(view);
+		if (other->valid && other->merge != NULL && !other->busy && other->shape == entry->shape)
+			result = lappend(result, other);
+	}
+	return result;
+}
+
+/* The column of the pass that is this aggregate; a new one if none is yet. */
+static int
+add_aggregate(Query *query, const TargetEntry *aggregate)
+{
+	TargetEntry *tle;
+	ListCell   *lc;
+
+	foreach(lc, query->targetList)
+	{
+		tle = lfirst(lc);
+		if (equal(tle->expr, aggregate->expr))
+			return tle->resno - 1;
+	}
+	tle = flatCopyTargetEntry((TargetEntry *) aggregate);
+	tle->resno = list_length(query->targetList) + 1;
+	query->targetList = lappend(query->targetList, tle);
+	query->hasAggs = true;
+	return tle->resno - 1;
+}
+
+static PassMember *
+make_member(const MaintainView *entry, Query *pass, MemoryContext cxt)
+{
+	Query	   *query = tm_view_delta_query(entry->spec, VIEW_ROWS_ALL, false);
+	int			nkeys = count_keys(query);
+	PassMember *member = MemoryContextAlloc(cxt, sizeof(PassMember));
+
+	member->state_table = entry->state_table;
+	member->loads = entry->loads;
+	member->ncolumns = list_length(query->targetList);
+	member->columns = MemoryContextAlloc(cxt, sizeof(int) * member->ncolumns);
+	for (int i = 0; i < member->ncolumns; i++)
+		member->columns[i] = i < nkeys ? i :
+			add_aggregate(pass, list_nth(query->targetList, i));
+	return member;
+}
+
+static DeltaPass *
+make_pass(MaintainView *entry, List *others)
+{
+	MemoryContext cxt = AllocSetContextCreate(entry->cxt, "tidemark pass", ALLOCSET_SMALL_SIZES);
+	DeltaPass  *pass = MemoryContextAllocZero(cxt, sizeof(DeltaPass));
+	Query	   *query = tm_view_delta_query(entry->spec, VIEW_ROWS_ALL, false);
+	List	   *members = list_make1(make_member(entry, query, cxt));
+	MemoryContext before;
+	ListCell   *lc;
+
+	foreach(lc, others)
+		members = lappend(members, make_member(lfirst(lc), query, cxt));
+	pass->cxt = cxt;
+	pass->plan = tm_partial_plan_create(query, cxt);
+	before = MemoryContextSwitchTo(cxt);
+	pass->members = list_copy(members);
+	MemoryContextSwitchTo(before);
+	return pass;
+}
+
+static bool
+is_member(const PassMember *member, const MaintainView *entry)
+{
+	return member->state_table == entry->state_table && member->loads == entry->loads;
+}
+
+/* Is it what make_pass() would make? */
+static bool
+is_current(const DeltaPass *pass, const MaintainView *entry, const List *others)
+{
+	if (list_length(pass->members) != list_length(others) + 1 ||
+		!is_member(linitial(pass->members), entry))
+		return false;
+	for (int i = 0; i < list_length(others); i++)
+		if (!is_member(list_nth(pass->members, i + 1), list_nth(others, i)))
+			return false;
+	return tm_partial_plan_lock(pass->plan);
+}
+
+/* ---- the rows of a pass ---- */
+
+static void
+begin_rows(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+	PassReceiver *receiver = (PassReceiver *) self;
+	MemoryContext before = MemoryContextSwitchTo(receiver->cxt);
+	ListCell   *m;
+	ListCell   *r;
+
+	receiver->values = palloc(sizeof(Datum) * typeinfo->natts);
+	receiver->isnull = palloc(sizeof(bool) * typeinfo->natts);
+	forboth(m, receiver->pass->members, r, receiver->results)
+	{
+		const PassMember *member = lfirst(m);
+		ShareResult *result = lfirst(r);
+
+		result->tupdesc = CreateTemplateTupleDesc(member->ncolumns);
+		for (int i = 0; i < member->ncolumns; i++)
+			TupleDescCopyEntry(result->tupdesc, i + 1, typeinfo, member->columns[i] + 1);
+	}
+	MemoryContextSwitchTo(before);
+}
+
+static bool
+take_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	PassReceiver *receiver = (PassReceiver *) self;
+	ListCell   *m;
+	ListCell   *r;
+
+	slot_getallattrs(slot);
+	forboth(m, receiver->pass->members, r, receiver->results)
+	{
+		const PassMember *member = lfirst(m);
+		ShareResult *result = lfirst(r);
+
+		for (int i = 0; i < member->ncolumns; i++)
+		{
+			receiver->values[i] = slot->tts_values[member->columns[i]];
+			receiver->isnull[i] = slot->tts_isnull[member->columns[i]];
+		}
+		tuplestore_putvalues(result->store, result->tupdesc, receiver->values, receiver->isnull);
+	}
+	return true;
+}
+
+static void
+end_rows(DestReceiver *self)
+{
+}
+
+/* Run it; adds a result for each of its views. */
+static void
+run_pass(MaintainShare *share, const DeltaPass *pass, const BatchRows *batch)
+{
+	PassReceiver receiver = {{take_row, begin_rows, end_rows, end_rows, DestNone}, pass};
+	MemoryContext before = MemoryContextSwitchTo(share->cxt);
+	ListCell   *lc;
+
+	receiver.cxt = share->cxt;
+	foreach(lc, pass->members)
+	{
+		const PassMember *member = lfirst(lc);
+		ShareResult *result = palloc0(sizeof(ShareResult));
+
+		result->state_table = member->state_table;
+		result->loads = member->loads;
+		result->values = batch->rows->values;
+		result->store = tuplestore_begin_heap(false, false, work_mem);
+		receiver.results = lappend(receiver.results, result);
+	}
+	share->results = list_concat(share->results, receiver.results);
+	(void) tm_partial_plan_send(pass->plan, batch, &receiver.pub);
+	MemoryContextSwitchTo(before);
+}
+
+/* ---- one batch ---- */
+
+MaintainShare *
+tm_maintain_share_create(List *views)
+{
+	MaintainShare *share = palloc0(sizeof(MaintainShare));
+
+	share->cxt = CurrentMemoryContext;
+	share->views = views;
+	return share;
+}
+
+void
+tm_maintain_share_end(MaintainShare *share)
+{
+	ListCell   *lc;
+
+	foreach(lc, share->results)
+		tuplestore_end(((ShareResult *) lfirst(lc))->store);
+	share->results = NIL;
+}
+
+/* What was put aside for the view, no longer the share's; NULL: nothing. */
+static Tuplestorestate *
+take_result(MaintainShare *share, const MaintainView *entry, const BatchRows *batch,
+			TupleDesc *tupdesc)
+{
+	ListCell   *lc;
+
+	foreach(lc, share->results)
+	{
+		ShareResult *result = lfirst(lc);
+
+		if (result->state_table != entry->state_table || result->loads != entry->loads ||
+			result->values != batch->rows->values)
+			continue;
+		share->results = foreach_delete_current(share->results, lc);
+		*tupdesc = result->tupdesc;
+		return result->store;
+	}
+	return NULL;
+}
+
+Tuplestorestate *
+tm_share_run(MaintainShare *share, MaintainView *entry, const BatchRows *batch, TupleDesc *tupdesc)
+{
+	Tuplestorestate *delta;
+	List	   *others;
+
+	if (entry->shape == NULL || batch->rows->nrows == 0)
+		return NULL;
+	delta = take_result(share, entry, batch, tupdesc);
+	if (delta != NULL)
+		return delta;
+	others = find_others(share, entry);
+	if (others == NIL)
+		return NULL;
+	if (entry->pass == NULL || !is_current(entry->pass, entry, others))
+	{
+		if (entry->pass != NULL)
+			MemoryContextDelete(entry->pass->cxt);
+		entry->pass = NULL;
+		entry->pass = make_pass(entry, others);
+	}
+	run_pass(share, entry->pass, batch);
+	return take_result(share, entry, batch, tupdesc);
+}

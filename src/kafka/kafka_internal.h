@@ -28,6 +28,8 @@ typedef struct KafkaPartition
 	bool		assigned;
 	bool		at_end;			/* see KafkaPosition */
 	int64		position;		/* next offset that poll() gives */
+	int64		asked_end;		/* last answer to try_end(), */
+	int64		asked_high;		/* and what fetches had said by then */
 
 	/* of a consumer that reads in order of time: see kafka_order.c */
 	rd_kafka_queue_t *queue;	/* NULL before the first assignment */
@@ -166,6 +168,9 @@ extern void tm_kafka_config_build(KafkaConsumer *consumer,
 
 /* Destroy what was taken from the library but is in no batch. */
 extern void tm_kafka_consumer_discard(KafkaConsumer *consumer);
+
+/* A broker has told the end of a partition. */
+extern void tm_kafka_consumer_note_end(KafkaConsumer *consumer, int32 partition, int64 end);
 
 /* ---- kafka_order.c ---- */
 

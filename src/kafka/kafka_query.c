@@ -360,8 +360,11 @@ tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
 {
 	TimeAnswer	answer = {1, &partition, RD_KAFKA_OFFSET_END, end, partition};
 
-	return ask(consumer, question_time, &answer, timeout_ms) ==
-		RD_KAFKA_RESP_ERR_NO_ERROR && *end != KAFKA_OFFSET_NONE;
+	if (ask(consumer, question_time, &answer, timeout_ms) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR || *end == KAFKA_OFFSET_NONE)
+		return false;
+	tm_kafka_consumer_note_end(consumer, partition, *end);
+	return true;
 }
 
 void

@@ -127,7 +127,7 @@ COMMENT ON VIEW tidemark_state.watched_partition IS 'partitions, and what the wo
 
 -- What the partitions of a stream come to.
 CREATE VIEW tidemark_state.stream_progress AS
-SELECT s.stream, s.rows, s.dead_letters, s.skipped, s.future_rows, s.total, s.done, s.lag,
+SELECT s.stream, s.rows, s.dead_letters, s.skipped, s.shed, s.future_rows, s.total, s.done, s.lag,
        CASE WHEN s.lag = 0 THEN '0 s'::interval
             ELSE greatest(pg_catalog.statement_timestamp() - s.oldest, '0 s') END AS delay,
        s.watermark,
@@ -152,6 +152,7 @@ FROM (SELECT p.stream,
              pg_catalog.sum(p.rows)::bigint AS rows,
              pg_catalog.sum(p.dead_letters)::bigint AS dead_letters,
              pg_catalog.sum(p.skipped)::bigint AS skipped,
+             pg_catalog.sum(p.shed)::bigint AS shed,
              pg_catalog.sum(p.future_rows)::bigint AS future_rows,
              pg_catalog.sum(p.end_offset - least(p.first_offset, p.end_offset)) AS total,
              pg_catalog.sum(least(p.next_offset, p.end_offset) - least(p.first_offset, p.end_offset)) AS done,
@@ -231,7 +232,8 @@ SELECT i.stream, i.into_table,
        w.rows_per_second,
        greatest(w.last_commit, p.last_message_at) AS last_commit,
        i.absent_fields, i.topic, i.start_at,
-       coalesce(p.future_rows, 0) AS future_rows
+       coalesce(p.future_rows, 0) AS future_rows,
+       coalesce(p.shed, 0) AS shed
 FROM tidemark_state.ingest i
      CROSS JOIN LATERAL (SELECT NOT tidemark_state.is_ours(i.system_identifier, i.database) AS restored) r
      LEFT JOIN trouble t ON t.stream = i.stream
@@ -252,7 +254,7 @@ COMMENT ON COLUMN tidemark.ingests.since IS 'time since when state and reason ar
 COMMENT ON COLUMN tidemark.ingests.workers IS 'number of worker processes wanted';
 COMMENT ON COLUMN tidemark.ingests.rows IS 'messages decoded to rows, a counter';
 COMMENT ON COLUMN tidemark.ingests.dead_letters IS 'messages set aside as dead letters, a counter';
-COMMENT ON COLUMN tidemark.ingests.skipped IS 'offsets left out by reset_ingest(), a counter';
+COMMENT ON COLUMN tidemark.ingests.skipped IS 'offsets left out, by reset_ingest() or shed_above_lag, a counter';
 COMMENT ON COLUMN tidemark.ingests.lag IS 'offsets between committed and end offset, over all partitions; NULL = end offsets not known yet';
 COMMENT ON COLUMN tidemark.ingests.delay IS 'age of the last committed message, by its Kafka timestamp, in the partition furthest behind; 0 when caught up; NULL = nothing committed yet';
 COMMENT ON COLUMN tidemark.ingests.watermark IS 'event time before which every row has been seen: the minimum over the partitions that are not idle, never going back; NULL = none yet';
@@ -263,6 +265,7 @@ COMMENT ON COLUMN tidemark.ingests.absent_fields IS 'columns whose member no mes
 COMMENT ON COLUMN tidemark.ingests.topic IS 'Kafka topic that the offsets belong to';
 COMMENT ON COLUMN tidemark.ingests.start_at IS 'where the ingest was told to start; NULL = earliest';
 COMMENT ON COLUMN tidemark.ingests.future_rows IS 'rows beyond watermark_max_future, which moved no watermark, a counter';
+COMMENT ON COLUMN tidemark.ingests.shed IS 'offsets of skipped that shed_above_lag left out, a counter';
 
 CREATE VIEW tidemark.partitions WITH (security_barrier) AS
 SELECT p.stream, p.partition, p.next_offset, p.end_offset,
@@ -270,7 +273,7 @@ SELECT p.stream, p.partition, p.next_offset, p.end_offset,
        p.watermark, p.max_event_time,
        p.idle, p.last_message_at,
        CASE WHEN p.sqlstate IS NOT NULL THEN coalesce(p.message, 'its worker has failed') END AS error,
-       p.rows, p.dead_letters, p.skipped, p.future_rows
+       p.rows, p.dead_letters, p.skipped, p.future_rows, p.shed
 FROM tidemark_state.watched_partition p
 WHERE tidemark_state.may_see(p.stream);
 
@@ -287,8 +290,9 @@ COMMENT ON COLUMN tidemark.partitions.last_message_at IS 'time when the last mes
 COMMENT ON COLUMN tidemark.partitions.error IS 'why its worker does not get on; NULL = all is well';
 COMMENT ON COLUMN tidemark.partitions.rows IS 'messages decoded to rows, a counter';
 COMMENT ON COLUMN tidemark.partitions.dead_letters IS 'messages set aside as dead letters, a counter';
-COMMENT ON COLUMN tidemark.partitions.skipped IS 'offsets left out by reset_ingest(), a counter';
+COMMENT ON COLUMN tidemark.partitions.skipped IS 'offsets left out, by reset_ingest() or shed_above_lag, a counter';
 COMMENT ON COLUMN tidemark.partitions.future_rows IS 'rows beyond watermark_max_future, which moved no watermark, a counter';
+COMMENT ON COLUMN tidemark.partitions.shed IS 'offsets of skipped that shed_above_lag left out, a counter';
 
 CREATE VIEW tidemark.views WITH (security_barrier) AS
 WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status() WHERE role = 'backfill')

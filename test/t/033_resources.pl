@@ -157,7 +157,7 @@ my $many = new_topic('groups', 1);
 query($_) for (
 	"CREATE FOREIGN TABLE g (id int) SERVER kafka OPTIONS (topic '$many', batch_max_rows '1000000', batch_max_bytes '1GB')",
 	'CREATE TABLE g_rows (LIKE g)');
-my $groups = 150_000;
+my $groups = $ENV{GROUPS} || 150_000;    # a million takes a minute
 produce_lines($many, map { "{\"value\": {\"id\": $_}}" } 1 .. $groups);
 query($_) for (
 	'CREATE MATERIALIZED VIEW g_before WITH (tidemark.continuous) AS SELECT id, count(*) AS n, sum(id) AS total FROM g_rows GROUP BY id',

@@ -330,7 +330,7 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 
 	if (err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 	{
-		tm_kafka_error_clear(consumer);
+		tm_kafka_error_answered(consumer);
 		handle_end(consumer, rkm);
 	}
 	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_PASSING)

@@ -92,6 +92,7 @@ struct KafkaConsumer
 
 	/* The connection as we know it; times are monotonic microseconds. */
 	bool		in_trouble;
+	bool		refuses_answer; /* too large for us; until messages come */
 	char		trouble_text[KAFKA_TEXT_SIZE];
 	int64		last_answer;	/* a broker answered something */
 	int64		last_probe;		/* we asked whether one does */
@@ -152,7 +153,8 @@ extern ssize_t tm_kafka_error_consume(KafkaConsumer *consumer,
 extern void tm_kafka_error_note(KafkaConsumer *consumer,
 								rd_kafka_resp_err_t err, const char *message);
 
-/* A broker has answered. */
+/* A broker has answered something; it has given messages. */
+extern void tm_kafka_error_answered(KafkaConsumer *consumer);
 extern void tm_kafka_error_clear(KafkaConsumer *consumer);
 
 /* ---- kafka_config.c ---- */

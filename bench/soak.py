@@ -80,14 +80,14 @@ DROP TABLE rewritten;
 class Client:
     """A session that comes back when the server has restarted."""
 
-    def __init__(self):
-        self.session = None
+    def __init__(self, database=DATABASE):
+        self.database, self.session = database, None
 
     def run(self, sql):
         while True:
             try:
                 if self.session is None:
-                    self.session = Session(DATABASE, stderr=subprocess.DEVNULL)
+                    self.session = Session(self.database, stderr=subprocess.DEVNULL)
                 return self.session.run(sql)
             except (RuntimeError, BrokenPipeError):
                 self.drop()

@@ -161,6 +161,34 @@ SELECT tidemark.set_clock('2026-07-02 10:03:00+00');
 SELECT sensor, silent_at, readings FROM silence ORDER BY silent_at;
 SELECT * FROM tidemark.verify('silence');
 
+-- sample
+CREATE FOREIGN TABLE page_view (
+    visitor  text NOT NULL,
+    page     text NOT NULL,
+    at       timestamptz
+) SERVER kafka OPTIONS (topic 'page_view', event_time 'at');
+
+CREATE MATERIALIZED VIEW visitor_sample WITH (tidemark.continuous) AS
+SELECT window_start, window_end, page, count(*) AS counted, count(*) * 10 AS views
+  FROM page_view, tidemark.tumble(at, '1 hour')
+ WHERE hashtextextended(visitor, 0) % 10 = 0
+ GROUP BY window_start, window_end, page;
+
+CREATE MATERIALIZED VIEW second_sample WITH (tidemark.continuous) AS
+SELECT window_start, window_end, page, count(*) AS counted, count(*) * 10 AS views
+  FROM page_view, tidemark.tumble(at, '1 hour')
+ WHERE extract(second FROM at) < 6
+ GROUP BY window_start, window_end, page;
+
+SELECT tidemark.inject('page_view', array_agg(format('{"visitor": "v%s", "page": "home", "at": "%s"}',
+         i % 1000, timestamptz '2026-07-02 09:00+00' + i * interval '700 ms') ORDER BY i))
+  FROM generate_series(0, 4999) AS i;
+SELECT 'visitors' AS sample, window_start, counted, views FROM visitor_sample
+UNION ALL
+SELECT 'seconds', window_start, counted, views FROM second_sample;
+SELECT * FROM tidemark.verify('visitor_sample');
+SELECT * FROM tidemark.verify('second_sample');
+
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;

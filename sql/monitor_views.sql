@@ -40,7 +40,7 @@ CREATE MATERIALIZED VIEW m_empty WITH (tidemark.continuous) AS
 RESET ROLE;
 GRANT SELECT ON m_clicks, m_counts TO monitor_reader;
 
-SELECT stream, into_table, state, workers, rows, dead_letters, skipped, lag, delay, watermark, watermark_reason,
+SELECT stream, into_table, state, workers, rows, dead_letters, skipped, shed, lag, delay, watermark, watermark_reason,
        rows_per_second, topic
 FROM tidemark.ingests;
 
@@ -56,7 +56,7 @@ SELECT stream, into_table, state, reason, hint, sqlstate, since <= now() AS sinc
        lag, delay, watermark, watermark_reason, last_commit IS NOT NULL AS committed, topic
 FROM tidemark.ingests;
 SELECT stream, partition, next_offset, end_offset, lag, watermark, max_event_time, idle,
-       last_message_at IS NOT NULL AS had_messages, error, rows, dead_letters, skipped
+       last_message_at IS NOT NULL AS had_messages, error, rows, dead_letters, skipped, shed
 FROM tidemark.partitions ORDER BY partition;
 SELECT view, source, owner, definition LIKE '%count(*) AS n%' AS definition, options, start_at, state, reason, hint, sqlstate, progress, lag, delay,
        watermark, groups >= 0 AS groups, state_bytes > 0 AS bytes, rows, late, maintain_time > '0 s' AS maintained

@@ -63,6 +63,25 @@ CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', isolation_level 'ser
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', group_id '');
 CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', event_time '');
 
+-- backpressure: nobody reads a manual stream
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', max_rate '0');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', max_rate '2147483648');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', max_rate 'fast');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', shed_above_lag '0');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', shed_above_lag '4611686018427387905');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', shed_above_lag '99999999999999999999');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', shed_above_lag '1.5');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', shed_above_lag '');
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', max_lag '5');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', max_rate '5');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't', shed_above_lag '5');
+CREATE FOREIGN TABLE t (a int) SERVER m OPTIONS (topic 't');
+ALTER FOREIGN TABLE t OPTIONS (ADD shed_above_lag '5');
+DROP FOREIGN TABLE t;
+CREATE FOREIGN TABLE t (a int) SERVER s OPTIONS (topic 't', max_rate '2147483647', shed_above_lag '4611686018427387904');
+ALTER FOREIGN TABLE t OPTIONS (SET shed_above_lag '1', DROP max_rate);
+DROP FOREIGN TABLE t;
+
 -- columns, as far as one column tells
 CREATE FOREIGN TABLE t (a int OPTIONS (metadata 'key_size')) SERVER m OPTIONS (topic 't');
 CREATE FOREIGN TABLE t (a int OPTIONS (metadata 'partition', field 'x')) SERVER m OPTIONS (topic 't');

@@ -200,6 +200,21 @@ SELECT send(450, 10, 0);
 SELECT * FROM check_all() WHERE problems > 0;
 SELECT * FROM tidemark.verify('v_after');
 SELECT (SELECT sum(count) FROM v_after) - (SELECT sum(count) FROM v_log) AS left_out;
+-- also when they have stopped following the ingest, and do so again; what it leaves out meanwhile they take in
+SELECT tidemark.pause('v_log');
+SELECT tidemark.pause('clicks');
+SELECT send(460, 30, 0);
+SELECT tidemark.reset_ingest('clicks', '{"0": 300}');
+SELECT tidemark.resume('clicks');
+SELECT send(490, 10, 0);
+SELECT tidemark.resume('v_log');
+SELECT send(500, 10, 0);
+SELECT * FROM check_all() WHERE problems > 0;
+SELECT tidemark.pause('v_log');
+SELECT tidemark.resume('v_log');
+SELECT * FROM check_all() WHERE problems > 0;
+SELECT (SELECT sum(count) FROM v_after) - (SELECT sum(count) FROM v_log) AS left_out;
+REFRESH MATERIALIZED VIEW v_log;
 
 -- who may, and of what
 CREATE TABLE plain (a int);

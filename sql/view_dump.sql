@@ -14,7 +14,7 @@ CREATE MATERIALIZED VIEW total WITH (tidemark.continuous, tidemark.start_at = 'e
 SELECT c.relkind, count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = 'tidemark_state' AND relname ~ '^[qs]_\d+$' GROUP BY 1 ORDER BY 1;
 SELECT deptype, count(*) FROM pg_depend d JOIN tidemark_state.view v ON d.objid IN (v.view, v.query_view, v.state_table) WHERE d.refclassid = 'pg_extension'::regclass GROUP BY 1;
 SELECT relname, c.oid = ANY (extconfig) AS dumped FROM pg_class c, pg_extension WHERE extname = 'tidemark' AND relnamespace = 'tidemark_state'::regnamespace AND relkind = 'r'
-   AND relname IN ('view', 'view_partition', 'view_stats', 'ingest', 'partition', 'stream', 'skipped_range', 'removed_range') ORDER BY 1;
+   AND relname IN ('view', 'view_partition', 'view_stats', 'ingest', 'partition', 'stream', 'skipped_range', 'view_skipped_range', 'removed_range') ORDER BY 1;
 SELECT regexp_replace(pg_get_viewdef(query_view), '\m(ev|tumble)\.(?!tumble)', '', 'g') AS definition FROM tidemark_state.view WHERE view = 'v'::regclass;
 SELECT regexp_replace(regexp_replace(pg_get_viewdef('v'), '\ms_\d+\.', '', 'g'), 's_\d+', 's_n', 'g') AS definition;
 SELECT regexp_replace(regexp_replace(pg_get_viewdef('total'), '\ms_\d+\.', '', 'g'), 's_\d+', 's_n', 'g') AS definition;

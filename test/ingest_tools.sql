@@ -55,7 +55,7 @@ BEGIN
     FOR relation IN SELECT c.relname FROM pg_class c
          WHERE c.relnamespace = 'tidemark_state'::regnamespace AND c.relkind IN ('r', 'v', 'f', 'p')
                AND (c.relname ~ '_[0-9]+$' OR c.relname IN ('stream', 'ingest', 'partition', 'skipped_range', 'view',
-                                                             'view_partition', 'view_stats', 'removed_range'))
+                                                             'view_partition', 'view_stats', 'removed_range', 'partitioning'))
          ORDER BY 1
     LOOP
         EXECUTE format('SELECT count(*) FROM tidemark_state.%I', relation) INTO rows;

@@ -13,7 +13,9 @@
  *	   that believe they own a partition one aborts.
  * I3. Messages of a partition are applied in offset order and none below
  *	   next_offset; next_offset then is one more than the last of them, or the
- *	   end position when the consumer saw the end of the partition.
+ *	   end position when the consumer saw the end of the partition.  What is
+ *	   left out beyond that (shed_above_lag) goes on record in the same
+ *	   transaction.
  * I4. Which rows are decoded, refused or late follows from the content of each
  *	   partition in offset order alone: watermarks advance row by row, never
  *	   batch by batch.
@@ -501,6 +503,21 @@ tm_ingest_message_hash(const KafkaMessage *msg)
 	return (int64) hash;
 }
 
+/* Leave out what is to be left out, on record. */
+static void
+shed_partition(BatchRun *run, const IngestPosition *position, MetaPartition *p)
+{
+	int64		count = position->shed_to - p->next_offset;
+
+	if (count <= 0)
+		return;
+	tm_meta_skipped_insert(run->ingest->stream, p->partition, p->next_offset, position->shed_to,
+						   true);
+	p->next_offset = position->shed_to;
+	p->skipped += count;
+	p->shed += count;
+}
+
 /* Positions past trailing control records, end offsets, hashes of last messages. */
 static void
 finish_positions(BatchRun *run)
@@ -525,6 +542,8 @@ finish_positions(BatchRun *run)
 			p->end_offset = position->end;
 		if (position->at_end && !run->fail && position->position > p->next_offset)
 			p->next_offset = position->position;
+		if (!run->fail)
+			shed_partition(run, position, p);
 		if (p->end_offset >= 0 && p->end_offset < p->next_offset)
 			p->end_offset = p->next_offset;
 	}

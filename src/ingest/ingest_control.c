@@ -29,6 +29,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "ingest/ingest_internal.h"
+#include "ingest/ingest_partitioning.h"
 #include "maintain/maintain.h"
 #include "view/view.h"
 
@@ -499,6 +500,7 @@ resume_ingest(Oid stream)
 		foreach(lc, list_concat(tm_meta_view_list(stream),
 								OidIsValid(ingest->into_table) ? tm_meta_view_list(ingest->into_table) : NIL))
 			tm_meta_view_update(lfirst(lc));
+		tm_partitioning_adopt(ingest->into_table);
 	}
 	ingest->state = META_RUNNING;
 	ingest->reason = ingest->hint = ingest->sqlstate = NULL;

@@ -372,6 +372,7 @@ tm_on_drop(PG_FUNCTION_ARGS)
 	List	   *views;
 	List	   *streams;
 	List	   *tables;
+	List	   *parents;		/* of partition_by_time() */
 	List	   *orphans;		/* state tables that the catalog does not know */
 	ListCell   *lc;
 
@@ -387,6 +388,8 @@ tm_on_drop(PG_FUNCTION_ARGS)
 					  "= s.stream::oid");
 	tables = dropped("SELECT DISTINCT i.stream::oid FROM tidemark_state.ingest i" DROPPED_RELATIONS
 					 "= i.into_table::oid");
+	parents = dropped("SELECT DISTINCT p.parent::oid FROM tidemark_state.partitioning p" DROPPED_RELATIONS
+					  "= p.parent::oid");
 	orphans = dropped("SELECT DISTINCT c.oid FROM pg_catalog.pg_event_trigger_dropped_objects() d "
 					  "JOIN pg_catalog.pg_class c ON c.relname = 's_' OPERATOR(pg_catalog.||) pg_catalog.substr(d.object_name, 3) "
 					  "WHERE d.object_type = 'view' AND d.schema_name = 'tidemark_state' AND d.object_name ~ '^q_[0-9]+$' "
@@ -403,6 +406,8 @@ tm_on_drop(PG_FUNCTION_ARGS)
 		if (view != NULL)
 			tm_view_drop(view);
 	}
+	foreach(lc, parents)
+		tm_meta_partitioning_delete(lfirst_oid(lc));
 	forget_tables(list_difference_oid(tables, streams));
 	forget_streams(streams);
 	PG_RETURN_NULL();

@@ -59,6 +59,7 @@ typedef struct IngestPosition
 	int64		end;			/* KAFKA_OFFSET_NONE = unknown */
 	bool		at_end;
 	IngestIdleness idleness;
+	int64		shed_to;		/* leave out what is before; 0 = nothing */
 } IngestPosition;
 
 typedef struct IngestBatch

@@ -13,6 +13,7 @@ extern PGDLLEXPORT void tm_scheduler_main(Datum arg);
 /* Names of entry points elsewhere (ingest_worker.c, ingest_backfill.c). */
 #define INGEST_WORKER_FUNCTION		"tm_ingest_worker_main"
 #define INGEST_BACKFILL_FUNCTION	"tm_backfill_worker_main"
+#define INGEST_PARTITIONING_FUNCTION "tm_partitioning_worker_main"
 
 /*
  * Register the launcher with the postmaster; nothing in a binary upgrade.  For

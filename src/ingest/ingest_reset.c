@@ -52,7 +52,7 @@ reset_partition(MetaIngest *ingest, MetaPartition *p, const StreamPartition *now
 						(long long) expected, (long long) target),
 				 errdetail("Its messages would be applied twice."),
 				 errhint("To replay, start an ingest of another stream on the topic into a new table.")));
-	tm_meta_skipped_insert(ingest->stream, p->partition, expected, target);
+	tm_meta_skipped_insert(ingest->stream, p->partition, expected, target, false);
 	if (target > expected)
 		p->skipped += target - expected;
 	p->next_offset = target;

@@ -1,7 +1,7 @@
 /*
  * ingest_scheduler.c
  *	  The scheduler: one per database that has the extension; keeps the processes
- *	  running that its streams and views want.
+ *	  running that its streams, views and partitioned tables want.
  *
  * What is wanted is durable (the tables of the meta room); what runs is in
  * shared memory (the slots of the worker room).  The scheduler compares the two
@@ -35,6 +35,9 @@
 #define RECHECK_MS			60000
 #define LOOK_LOCK_TIMEOUT	"300ms"
 
+/* Processes that look after table partitions at the same time. */
+#define MAX_PARTITIONING	2
+
 /* One process that should be there. */
 typedef struct WantedWork
 {
@@ -43,6 +46,18 @@ typedef struct WantedWork
 	int			index;
 	char		display_name[BGW_MAXLEN];
 } WantedWork;
+
+static const char *const functions[] = {
+	[WORKER_INGEST] = INGEST_WORKER_FUNCTION,
+	[WORKER_BACKFILL] = INGEST_BACKFILL_FUNCTION,
+	[WORKER_PARTITIONING] = INGEST_PARTITIONING_FUNCTION,
+};
+
+static const char *const role_names[] = {
+	[WORKER_INGEST] = "ingest",
+	[WORKER_BACKFILL] = "backfill",
+	[WORKER_PARTITIONING] = "partitioning",
+};
 
 static void
 add_wanted(List **wanted, WorkerRole role, Oid object, int index, Oid named)
@@ -54,7 +69,7 @@ add_wanted(List **wanted, WorkerRole role, Oid object, int index, Oid named)
 	work->object = object;
 	work->index = index;
 	snprintf(work->display_name, sizeof(work->display_name), "tidemark %s %s",
-			 role == WORKER_INGEST ? "ingest" : "backfill", name ? name : "");
+			 role_names[role], name ? name : "");
 	*wanted = lappend(*wanted, work);
 }
 
@@ -63,6 +78,45 @@ static bool
 is_consumed(Oid stream)
 {
 	return tm_stream_is_stream(stream) && !tm_stream_is_manual(stream);
+}
+
+/* The slot of a table's partitioning, or NULL. */
+static const WorkerInfo *
+find_partitioning(const WorkerInfo *infos, int count, Oid parent)
+{
+	for (int i = 0; i < count; i++)
+		if (infos[i].role == WORKER_PARTITIONING && infos[i].object == parent)
+			return &infos[i];
+	return NULL;
+}
+
+/*
+ * Tables whose partitions are to be looked after now.  What has failed stays, to
+ * be tried again; of the others only a few at a time.
+ */
+static void
+add_partitionings(List **wanted)
+{
+	int			count;
+	WorkerInfo *infos = tm_worker_slot_list(MyDatabaseId, &count);
+	TimestampTz now = tm_clock_now();
+	int			running = 0;
+	ListCell   *cell;
+
+	for (int i = 0; i < count; i++)
+		if (infos[i].role == WORKER_PARTITIONING && infos[i].state != WORKER_STATE_BACKOFF)
+			running++;
+	foreach(cell, tm_meta_partitioning_list())
+	{
+		MetaPartitioning *partitioning = lfirst(cell);
+
+		if (partitioning->restored || partitioning->next_run > now)
+			continue;
+		if (find_partitioning(infos, count, partitioning->parent) == NULL &&
+			running++ >= MAX_PARTITIONING)
+			continue;
+		add_wanted(wanted, WORKER_PARTITIONING, partitioning->parent, 0, partitioning->parent);
+	}
 }
 
 static List *
@@ -90,6 +144,7 @@ list_wanted(void)
 			continue;
 		add_wanted(&wanted, WORKER_BACKFILL, view->state_table, 0, view->view);
 	}
+	add_partitionings(&wanted);
 	return wanted;
 }
 
@@ -175,9 +230,7 @@ start_due(List *wanted)
 		WantedWork *work = lfirst(cell);
 
 		(void) tm_worker_slot_start(MyDatabaseId, work->role, work->object,
-									work->index,
-									work->role == WORKER_INGEST ?
-									INGEST_WORKER_FUNCTION : INGEST_BACKFILL_FUNCTION,
+									work->index, functions[work->role],
 									work->display_name);
 	}
 }

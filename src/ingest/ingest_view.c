@@ -183,6 +183,7 @@ tm_ingest_view_detach(MetaView *view)
 	tm_ingest_check_alone(view->source);
 	if (view->own_offsets)
 		return;					/* it has its position already */
+	tm_meta_view_keep_skipped(view->state_table);
 	partitions = tm_meta_partition_list(view->source, &npartitions);
 	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
 	for (int i = 0; i < npartitions; i++)

@@ -8,7 +8,8 @@
  *
  * A batch ends at batch_max_rows, batch_max_bytes, or batch_max_delay after
  * its first message; when the stream was idle before, its first messages are
- * committed at once.
+ * committed at once.  With max_rate it also ends at what may be applied by then,
+ * and nothing is polled before that is worth a batch (ingest_pace.c).
  *
  * An error of the first attempt that says something about the data is
  * answered by a careful attempt with the same messages.  What that throws is
@@ -91,13 +92,6 @@ max_bytes(const IngestWorker *worker)
 	return Max((size_t) worker->options->batch_max_bytes >> worker->halvings, 1);
 }
 
-/* Enough for a batch? */
-static bool
-is_full(const IngestWorker *worker, int count, size_t bytes)
-{
-	return count >= max_rows(worker) || bytes >= max_bytes(worker);
-}
-
 /* Milliseconds to wait at most; hold: see tm_kafka_consumer_hold_us(). */
 static long
 wait_ms(int64 us, int64 hold)
@@ -105,6 +99,20 @@ wait_ms(int64 us, int64 hold)
 	if (hold >= 0)
 		us = Min(us, hold);
 	return Max(us / 1000, 1);
+}
+
+/*
+ * No message may be applied yet, so none is taken.  True when it is time to look
+ * at what is to be done without one.
+ */
+static bool
+wait_for_pace(IngestWorker *worker, int64 started)
+{
+	report_trouble(worker, tm_kafka_consumer_trouble(worker->consumer));
+	tm_worker_wait(PGINVALID_SOCKET,
+				   wait_ms(tm_ingest_pace_wait_us(&worker->pace), WAIT_MS * 1000 / 2));
+	worker->idle = tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2;
+	return worker->idle;
 }
 
 /*
@@ -117,13 +125,14 @@ static bool
 gather(IngestWorker *worker)
 {
 	int64		deadline = 0;
-	bool		empty = true;
+	int			count = 0;
+	int			room = 0;
 	int64		started = tm_clock_monotonic_us();
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
 	for (;;)
 	{
-		int			count;
+		bool		empty = count == 0;
 		size_t		bytes;
 		int			added;
 		int64		now;
@@ -131,13 +140,23 @@ gather(IngestWorker *worker)
 
 		if (!tm_worker_continue())
 			break;
-		added = tm_kafka_consumer_poll(worker->consumer, max_rows(worker), max_bytes(worker));
+		if (empty)
+			room = tm_ingest_pace_room(&worker->pace, max_rows(worker));
+		if (room == 0 && worker->more)
+			break;
+		if (room == 0)
+		{
+			if (wait_for_pace(worker, started))
+				return true;
+			continue;
+		}
+		added = tm_kafka_consumer_poll(worker->consumer, room, max_bytes(worker));
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		/* the first message is here: what was committed before it counts */
 		if (empty && count > 0 && tm_ingest_worker_notice())
 			return false;
-		empty = count == 0;
-		if (is_full(worker, count, bytes) || tm_kafka_consumer_is_full(worker->consumer))
+		if (count >= room || bytes >= max_bytes(worker) ||
+			tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
 			continue;
@@ -181,6 +200,7 @@ get_positions(IngestWorker *worker)
 		positions[i].position = position.position;
 		positions[i].end = position.end;
 		positions[i].at_end = position.at_end;
+		positions[i].shed_to = 0;
 	}
 	return positions;
 }
@@ -372,9 +392,10 @@ note_saved(IngestWorker *worker, const IngestBatch *batch)
 		const IngestPosition *position = &batch->positions[i];
 
 		worker->saved_end[i] = position->end;
-		if (position->at_end)
-			worker->saved_next[i] = position->position;
-		for (int m = batch->nmessages - 1; !position->at_end && m >= 0; m--)
+		if (position->at_end || position->shed_to > 0)
+			worker->saved_next[i] = Max(position->position, position->shed_to);
+		for (int m = batch->nmessages - 1;
+			 !position->at_end && position->shed_to == 0 && m >= 0; m--)
 			if (batch->messages[m].partition == position->partition)
 			{
 				worker->saved_next[i] = batch->messages[m].offset + 1;
@@ -392,7 +413,7 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 		return;
 	offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
 	for (int i = 0; i < worker->npartitions; i++)
-		offsets[i] = positions[i].position;
+		offsets[i] = Max(positions[i].position, positions[i].shed_to);
 	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
 }
 
@@ -413,6 +434,37 @@ grow_batches(IngestWorker *worker)
 	}
 }
 
+/* A batch is done: what follows from it. */
+static void
+note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outcome, bool checked)
+{
+	bool		closing = worker->more;
+
+	if (outcome == INGEST_APPLIED && batch->nmessages > 0)
+		tm_ingest_watch_advance(&worker->watch, &batch->messages[batch->nmessages - 1], checked);
+	if (outcome == INGEST_APPLIED)
+		tm_ingest_shed_done(worker->shed, worker->name, worker->options, worker->consumer,
+							worker->npartitions, batch->positions);
+	tm_ingest_pace_spend(&worker->pace, batch->nmessages);
+	note_saved(worker, batch);
+	worker->check_watermark |= worker->workers > 1 &&
+		(batch->nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
+	tm_ingest_idle_stored(worker->idleness);
+	worker->more = batch->more;
+	worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
+	if (outcome == INGEST_CHANGED)
+		return;
+	if (batch->nmessages > 0)
+	{
+		grow_batches(worker);
+		tm_worker_report_batch(batch->phase_us, batch->rows);
+		store_group_offsets(worker, batch->positions);
+	}
+	/* one that only went on closing windows can be long too */
+	if (batch->nmessages > 0 || closing)
+		log_batch(batch);
+}
+
 /*
  * Apply what was gathered; wanted: also if that is nothing.  False when the
  * ingest does not run any more.
@@ -426,39 +478,24 @@ work_batch(IngestWorker *worker, bool wanted)
 	IngestOutcome outcome = INGEST_APPLIED;
 	size_t		bytes;
 	bool		checked = false;
+	bool		shed = tm_ingest_shed_decide(worker->shed, worker->options, worker->consumer,
+											 worker->npartitions, positions);
 	bool		moved = positions_moved(worker, positions);
-	bool		closing = worker->more;
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	batch.positions = positions;
 	batch.npositions = worker->npartitions;
 	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
-	if (batch.nmessages > 0 || wanted || worker->more ||
+	if (batch.nmessages > 0 || wanted || worker->more || shed ||
 		(tm_clock_monotonic_us() >= worker->next_save && moved))
 	{
 		TM_FAULT("polled");
 		/* what only ends idleness must not wait for brokers */
-		if ((batch.nmessages > 0 || moved) &&
-			!confirm_topic(worker, ends_went_back(worker, positions), &checked))
+		if ((batch.nmessages > 0 || moved || shed) &&
+			!confirm_topic(worker, shed || ends_went_back(worker, positions), &checked))
 			return false;
 		outcome = apply_twice(worker, &batch);
-		if (outcome == INGEST_APPLIED && batch.nmessages > 0)
-			tm_ingest_watch_advance(&worker->watch, &batch.messages[batch.nmessages - 1], checked);
-		note_saved(worker, &batch);
-		worker->check_watermark |= worker->workers > 1 &&
-			(batch.nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
-		tm_ingest_idle_stored(worker->idleness);
-		worker->more = batch.more;
-		worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
-		if (batch.nmessages > 0 && outcome != INGEST_CHANGED)
-		{
-			grow_batches(worker);
-			tm_worker_report_batch(batch.phase_us, batch.rows);
-			store_group_offsets(worker, positions);
-		}
-		/* one that only went on closing windows can be long too */
-		if ((batch.nmessages > 0 || closing) && outcome != INGEST_CHANGED)
-			log_batch(&batch);
+		note_applied(worker, &batch, outcome, checked);
 	}
 	else
 		check_topic_idle(worker);
@@ -556,7 +593,9 @@ check_assignment(IngestWorker *worker)
 	tm_worker_begin();
 	(void) tm_meta_partition_list(worker->stream, &nall);
 	tm_worker_commit();
-	if (tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
+	/* another worker may have been the first to see them */
+	if (nall == worker->nall &&
+		tm_kafka_consumer_partitions(worker->consumer, BROKER_TIMEOUT_MS) <= nall)
 		return true;
 	return tm_ingest_worker_start(worker);
 }

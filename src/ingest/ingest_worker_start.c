@@ -21,6 +21,7 @@
 #include "base/compat.h"
 #include "base/fault.h"
 #include "base/settings.h"
+#include "ingest/ingest_partitioning.h"
 #include "ingest/ingest_worker.h"
 
 #define BROKER_TIMEOUT_MS 10000
@@ -261,6 +262,8 @@ save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
 		if (ingest->cluster_id == NULL)
 			tm_meta_ingest_set_cluster(ingest->stream, cluster_id);
 		worker->workers = ingest->workers;
+		worker->nall = nall;
+		worker->name = view->name;
 		*offsets = init_positions(worker, n, mine);
 		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
 												   Max(n, 1), worker->cxt);
@@ -296,6 +299,7 @@ tm_ingest_worker_start(IngestWorker *worker)
 
 		if (!read_definition(worker, &view))
 			return false;
+		tm_partitioning_ensure(view.ingest->into_table);
 		before = MemoryContextSwitchTo(worker->cxt);
 		tm_ingest_offsets_ask(worker->options, worker->watch.reader, view.start, &log);
 		cluster_id = tm_ingest_offsets_check(view.ingest, view.name, worker->options,
@@ -311,6 +315,8 @@ tm_ingest_worker_start(IngestWorker *worker)
 	tm_kafka_consumer_assign(worker->consumer, worker->npartitions, worker->partitions, offsets);
 	TM_FAULT("assigned");
 	worker->idleness = tm_ingest_idle_create(worker->npartitions, worker->partitions, worker->cxt);
+	tm_ingest_pace_begin(&worker->pace, worker->options, worker->npartitions, worker->nall);
+	worker->shed = tm_ingest_shed_create(worker->npartitions, worker->cxt);
 	worker->next_check = tm_ingest_worker_next_check();
 	worker->next_save = 0;
 	worker->next_clock = 0;

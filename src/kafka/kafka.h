@@ -125,7 +125,10 @@ extern char *tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_m
 extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
 											int64 *earliest, int64 *end, int timeout_ms);
 
-/* The end offset alone; false, in the time given, when there is no answer. */
+/*
+ * The end offset alone (last stable under read_committed); false, in the time
+ * given, when there is no answer.
+ */
 extern bool tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition,
 									  int64 *end, int timeout_ms);
 
@@ -150,6 +153,13 @@ extern void tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npar
  */
 extern void tm_kafka_consumer_assign(KafkaConsumer *consumer, int npartitions,
 									 const int32 *partitions, const int64 *offsets);
+
+/*
+ * Go on at these offsets of partitions that are assigned; none is below the
+ * position.  The others are not disturbed.
+ */
+extern void tm_kafka_consumer_skip(KafkaConsumer *consumer, int npartitions,
+								   const int32 *partitions, const int64 *offsets);
 
 /*
  * A batch of messages, zero copy: they stay valid until release.  poll() never
@@ -183,7 +193,8 @@ extern void tm_kafka_consumer_release(KafkaConsumer *consumer);
 /*
  * Where reading stands, per assigned partition: *position is the next offset
  * that poll() would give, past trailing control records once at_end; *end is
- * the end offset last heard of (KAFKA_OFFSET_NONE before the first answer);
+ * the end offset last heard of, by a fetch or try_end() (KAFKA_OFFSET_NONE before the
+ * first answer); a fetch counts messages of open transactions, too;
  * at_end: position reached the end offset known at the last end-of-partition
  * event, and no message was given since.  False if partition is not assigned.
  */

@@ -18,7 +18,8 @@
  *
  * Invariants:
  * 1. partitions[p].position is greater than every offset of p in the batch, and
- *	  no message of p between the assigned offset and position was left out.
+ *	  no message of p between the assigned offset and position was left out but
+ *	  by tm_kafka_consumer_skip().
  * 2. Offsets of a partition in a batch, and from batch to batch, increase.
  * 3. Every message is in exactly one of chunk, batch, single, or destroyed.
  *
@@ -83,6 +84,7 @@ assign_partition(KafkaConsumer *consumer, int32 partition, int64 offset)
 	consumer->partitions[partition].assigned = true;
 	consumer->partitions[partition].at_end = false;
 	consumer->partitions[partition].position = offset;
+	consumer->partitions[partition].asked_end = KAFKA_OFFSET_NONE;
 	consumer->nassigned++;
 	if (consumer->ordered)
 		tm_kafka_order_open(consumer, partition);
@@ -120,25 +122,73 @@ find_partition(KafkaConsumer *consumer, int32 partition)
 	return &consumer->partitions[partition];
 }
 
+/*
+ * The library is told without waiting for it: whatever it has, or gives until it
+ * has moved, is below the position and is thrown away (take_chunk()).
+ */
+void
+tm_kafka_consumer_skip(KafkaConsumer *consumer, int npartitions,
+					   const int32 *partitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list;
+
+	list = rd_kafka_topic_partition_list_new(npartitions);
+	for (int i = 0; i < npartitions; i++)
+	{
+		KafkaPartition *part = find_partition(consumer, partitions[i]);
+
+		if (part == NULL || offsets[i] <= part->position)
+			continue;
+		part->position = offsets[i];
+		part->at_end = false;
+		rd_kafka_topic_partition_list_add(list, consumer->topic,
+										  partitions[i])->offset = offsets[i];
+	}
+	if (list->cnt > 0)
+		rd_kafka_error_destroy(rd_kafka_seek_partitions(consumer->rk, list, 0));
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* The end offset that the last fetch told, also of what is not committed yet. */
+static int64
+fetched_end(KafkaConsumer *consumer, int32 partition)
+{
+	int64		low;
+	int64		high;
+
+	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic,
+									   partition, &low, &high) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR || high < 0)
+		return KAFKA_OFFSET_NONE;
+	return high;
+}
+
 bool
 tm_kafka_consumer_position(KafkaConsumer *consumer, int partition,
 						   KafkaPosition *position)
 {
 	KafkaPartition *part = find_partition(consumer, partition);
-	int64		low;
-	int64		high;
 
 	if (part == NULL)
 		return false;
 	position->position = part->position;
 	position->at_end = part->at_end;
-	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic,
-									   partition, &low, &high) ==
-		RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0)
-		position->end = high;
-	else
-		position->end = KAFKA_OFFSET_NONE;
+	position->end = fetched_end(consumer, partition);
+	/* while no fetch has said anything else, the answer is newer */
+	if (part->asked_end != KAFKA_OFFSET_NONE && position->end == part->asked_high)
+		position->end = Max(position->end, part->asked_end);
 	return true;
+}
+
+void
+tm_kafka_consumer_note_end(KafkaConsumer *consumer, int32 partition, int64 end)
+{
+	KafkaPartition *part = find_partition(consumer, partition);
+
+	if (part == NULL)
+		return;
+	part->asked_end = end;
+	part->asked_high = fetched_end(consumer, partition);
 }
 
 void
@@ -281,7 +331,7 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 
 	if (err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 	{
-		tm_kafka_error_clear(consumer);
+		tm_kafka_error_answered(consumer);
 		handle_end(consumer, rkm);
 	}
 	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_PASSING)

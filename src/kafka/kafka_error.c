@@ -247,12 +247,22 @@ tm_kafka_error_note(KafkaConsumer *consumer, rd_kafka_resp_err_t err,
 						consumer->trouble_text,
 						sizeof(consumer->trouble_text));
 	consumer->in_trouble = true;
+	/* larger than receive.message.max.bytes: asked for again and again */
+	if (err == RD_KAFKA_RESP_ERR__BAD_MSG)
+		consumer->refuses_answer = true;
 }
 
 void
 tm_kafka_error_clear(KafkaConsumer *consumer)
 {
-	consumer->in_trouble = false;
+	consumer->refuses_answer = false;
+	tm_kafka_error_answered(consumer);
+}
+
+void
+tm_kafka_error_answered(KafkaConsumer *consumer)
+{
+	consumer->in_trouble = consumer->refuses_answer;
 	consumer->last_answer = tm_clock_monotonic_us();
 }
 

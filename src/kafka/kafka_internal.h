@@ -28,6 +28,8 @@ typedef struct KafkaPartition
 	bool		assigned;
 	bool		at_end;			/* see KafkaPosition */
 	int64		position;		/* next offset that poll() gives */
+	int64		asked_end;		/* last answer to try_end(), */
+	int64		asked_high;		/* and what fetches had said by then */
 
 	/* of a consumer that reads in order of time: see kafka_order.c */
 	rd_kafka_queue_t *queue;	/* NULL before the first assignment */
@@ -91,6 +93,7 @@ struct KafkaConsumer
 
 	/* The connection as we know it; times are monotonic microseconds. */
 	bool		in_trouble;
+	bool		refuses_answer; /* too large for us; until messages come */
 	char		trouble_text[KAFKA_TEXT_SIZE];
 	int64		last_answer;	/* a broker answered something */
 	int64		last_probe;		/* we asked whether one does */
@@ -151,7 +154,8 @@ extern ssize_t tm_kafka_error_consume(KafkaConsumer *consumer,
 extern void tm_kafka_error_note(KafkaConsumer *consumer,
 								rd_kafka_resp_err_t err, const char *message);
 
-/* A broker has answered. */
+/* A broker has answered something; it has given messages. */
+extern void tm_kafka_error_answered(KafkaConsumer *consumer);
 extern void tm_kafka_error_clear(KafkaConsumer *consumer);
 
 /* ---- kafka_config.c ---- */
@@ -167,6 +171,9 @@ extern void tm_kafka_config_build(KafkaConsumer *consumer,
 
 /* Destroy what was taken from the library but is in no batch. */
 extern void tm_kafka_consumer_discard(KafkaConsumer *consumer);
+
+/* A broker has told the end of a partition. */
+extern void tm_kafka_consumer_note_end(KafkaConsumer *consumer, int32 partition, int64 end);
 
 /* ---- kafka_order.c ---- */
 

@@ -60,7 +60,7 @@ ask(KafkaConsumer *consumer, KafkaQuestion question, void *arg, int timeout_ms)
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			tm_kafka_error_drain(consumer);
-			tm_kafka_error_clear(consumer);
+			tm_kafka_error_answered(consumer);
 			return err;
 		}
 		tm_kafka_error_drain(consumer);
@@ -360,8 +360,11 @@ tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
 {
 	TimeAnswer	answer = {1, &partition, RD_KAFKA_OFFSET_END, end, partition};
 
-	return ask(consumer, question_time, &answer, timeout_ms) ==
-		RD_KAFKA_RESP_ERR_NO_ERROR && *end != KAFKA_OFFSET_NONE;
+	if (ask(consumer, question_time, &answer, timeout_ms) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR || *end == KAFKA_OFFSET_NONE)
+		return false;
+	tm_kafka_consumer_note_end(consumer, partition, *end);
+	return true;
 }
 
 void
@@ -405,7 +408,8 @@ tm_kafka_consumer_disturbances(const KafkaConsumer *consumer)
 /*
  * The library reports a connection that is lost, but neither one that is back
  * while the partitions are silent nor a broker that just does not answer.  So
- * after trouble or silence we ask.
+ * after trouble or silence we ask.  An answer that is too large is said once
+ * only, though it keeps its partition from going on: others do not end that.
  */
 const char *
 tm_kafka_consumer_trouble(KafkaConsumer *consumer)
@@ -424,7 +428,7 @@ tm_kafka_consumer_trouble(KafkaConsumer *consumer)
 		err = question_partitions(consumer, &ignored, KAFKA_SLICE_MS);
 		tm_kafka_error_drain(consumer);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			tm_kafka_error_clear(consumer);
+			tm_kafka_error_answered(consumer);
 		else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
 		{
 			/* an answer, too, but a bad one: poll() will throw it */

@@ -138,6 +138,7 @@ typedef struct MetaPartition
 	int64		rows;
 	int64		dead_letters;
 	int64		skipped;
+	int64		shed;			/* of these */
 	int64		future_rows;	/* beyond watermark_max_future */
 	int64		last_offset;	/* of the last applied message; -1 = none */
 	int64		last_hash;
@@ -163,7 +164,9 @@ extern void tm_meta_partition_save(Oid stream, int n, const MetaPartition *parti
 /* These partitions are not idle any more; NULL: all of the stream. */
 extern void tm_meta_partition_end_idleness(Oid stream, int n, const int32 *partitions);
 extern void tm_meta_partition_delete(Oid stream);
-extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to);
+
+/* shed: by shed_above_lag, else by reset_ingest(). */
+extern void tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to, bool shed);
 
 /* A dead letter of stage decode became a row, and moved no watermark. */
 extern void tm_meta_replayed_insert(Oid stream, int32 partition, int64 offset);
@@ -314,6 +317,8 @@ typedef struct MetaViewPartition
 
 extern MetaViewPartition *tm_meta_view_partition_list(Oid state_table, int *count, bool lock);
 extern void tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition);
+
+/* With what was kept by tm_meta_view_keep_skipped(). */
 extern void tm_meta_view_partition_delete(Oid state_table);
 
 /* ---- what a view has read of its stream (meta_applied.c) ---- */
@@ -329,15 +334,21 @@ typedef struct MetaRange
 
 /*
  * Both as the active snapshot sees them, ordered by partition: the ranges that
- * the view has applied, and those that reset_ingest() made it leave out, oldest
+ * the view has applied, and those that its ingest made it leave out, oldest
  * first (to < from: the offsets began anew).
  */
 extern MetaRange *tm_meta_view_list_applied(Oid state_table, int *count);
 extern MetaRange *tm_meta_view_list_skipped(Oid state_table, int *count);
 
 /*
+ * A view stops following its ingest: keep the ranges that the two have left out
+ * together, before the view's positions change.
+ */
+extern void tm_meta_view_keep_skipped(Oid state_table);
+
+/*
  * What has moved no watermark of a stream: messages before the first offsets of
- * its ingest, those that reset_ingest() left out, and replayed ones.  As the
+ * its ingest, those that it left out, and replayed ones.  As the
  * active snapshot sees it; nothing from before the offsets began anew.  Ordered
  * by partition and from.
  */
@@ -345,6 +356,30 @@ extern MetaRange *tm_meta_stream_list_quiet(Oid stream, int *count);
 
 /* Is the offset in one of such ranges? */
 extern bool tm_meta_range_contains(const MetaRange *ranges, int n, int32 partition, int64 offset);
+
+/* ---- tables partitioned by time (meta_partitioning.c) ---- */
+
+typedef struct MetaPartitioning
+{
+	Oid			parent;
+	Interval	step;
+	int			premake;		/* table partitions ahead of the clock's own */
+	bool		has_retention;
+	Interval	retention;
+	TimestampTz made_until;		/* table partitions up to here were made */
+	TimestampTz next_run;		/* not due before */
+	bool		restored;		/* the row comes from another cluster or
+								 * database */
+} MetaPartitioning;
+
+extern MetaPartitioning *tm_meta_partitioning_find(Oid parent);
+
+/* All, by next_run. */
+extern List *tm_meta_partitioning_list(void);
+
+/* Insert or replace; stamps the row as belonging to this database. */
+extern void tm_meta_partitioning_put(const MetaPartitioning *partitioning);
+extern void tm_meta_partitioning_delete(Oid parent);
 
 /* ---- raw rows that a view has but its table has not (meta_removed.c) ---- */
 

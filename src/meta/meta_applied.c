@@ -6,7 +6,8 @@
  * positions of its own where those are.  It starts at its own start if it has
  * one, else where the ingest began.  A range that was skipped concerns a view
  * only if it followed the ingest at the time: its own next offset, which stays
- * as it was when the view joined, tells.
+ * as it was when the view joined, tells.  That offset is another one when it
+ * joins again, so the ranges until then are kept when it leaves.
  *
  * Everything is read under the caller's snapshot, so that it agrees with the
  * state that the same snapshot shows.
@@ -64,23 +65,46 @@ tm_meta_view_list_applied(Oid state_table, int *count)
 	return list_ranges(&statement, state_table, count);
 }
 
+/* What its ingest has left out while the view of $1 followed it, since the last time. */
+#define SKIPPED_FROM_WHERE \
+	"FROM tidemark_state.view v JOIN tidemark_state.skipped_range s ON s.stream = v.source " \
+	"LEFT JOIN tidemark_state.view_partition o " \
+	"ON o.state_table = v.state_table AND o.partition = s.partition " \
+	"WHERE v.state_table = $1 AND NOT v.own_offsets " \
+	"AND (o.next_offset IS NULL OR s.from_offset >= o.next_offset) "
+
 MetaRange *
 tm_meta_view_list_skipped(Oid state_table, int *count)
 {
 	static MetaStatement statement = {
-		.sql = "SELECT s.partition, s.from_offset, s.to_offset, NULL::timestamptz "
-		"FROM tidemark_state.view v JOIN tidemark_state.skipped_range s ON s.stream = v.source "
-		"LEFT JOIN tidemark_state.view_partition o "
-		"ON o.state_table = v.state_table AND o.partition = s.partition "
-		"WHERE v.state_table = $1 AND NOT v.own_offsets "
-		"AND (o.next_offset IS NULL OR s.from_offset >= o.next_offset) "
-		"ORDER BY s.partition, s.recorded_at, s.from_offset",
+		.sql = "SELECT s.partition, s.from_offset, s.to_offset, NULL::timestamptz, s.recorded_at "
+		SKIPPED_FROM_WHERE
+		"UNION ALL "
+		"SELECT partition, from_offset, to_offset, NULL::timestamptz, recorded_at "
+		"FROM tidemark_state.view_skipped_range WHERE state_table = $1 "
+		"ORDER BY 1, 5, 2",
 		.nargs = 1,
 		.argtypes = {OIDOID},
 		.read_only = true
 	};
 
 	return list_ranges(&statement, state_table, count);
+}
+
+void
+tm_meta_view_keep_skipped(Oid state_table)
+{
+	static MetaStatement statement = {
+		.sql = "INSERT INTO tidemark_state.view_skipped_range "
+		"(state_table, partition, from_offset, to_offset, recorded_at) "
+		"SELECT v.state_table, s.partition, s.from_offset, s.to_offset, s.recorded_at "
+		SKIPPED_FROM_WHERE,
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		values[1] = {ObjectIdGetDatum(state_table)};
+
+	tm_meta_statement_run(&statement, values, NULL);
 }
 
 static int

@@ -24,9 +24,9 @@
 
 #define PARTITION_COLUMNS \
 	"partition, first_offset, next_offset, end_offset, max_event_time, watermark, " \
-	"stream_watermark, idle_since, rows, dead_letters, skipped, future_rows, " \
+	"stream_watermark, idle_since, rows, dead_letters, skipped, shed, future_rows, " \
 	"last_offset, last_hash, last_timestamp, last_message_at"
-#define PARTITION_NPARAMS 17	/* with the stream in front */
+#define PARTITION_NPARAMS 18	/* with the stream in front */
 
 static MetaPartition *
 read_partitions(uint64 n)
@@ -48,11 +48,12 @@ read_partitions(uint64 n)
 		p->rows = tm_meta_get_int64(i, 9, 0);
 		p->dead_letters = tm_meta_get_int64(i, 10, 0);
 		p->skipped = tm_meta_get_int64(i, 11, 0);
-		p->future_rows = tm_meta_get_int64(i, 12, 0);
-		p->last_offset = tm_meta_get_int64(i, 13, -1);
-		p->last_hash = tm_meta_get_int64(i, 14, 0);
-		p->last_timestamp = tm_meta_get_timestamp(i, 15);
-		p->last_message_at = tm_meta_get_timestamp(i, 16);
+		p->shed = tm_meta_get_int64(i, 12, 0);
+		p->future_rows = tm_meta_get_int64(i, 13, 0);
+		p->last_offset = tm_meta_get_int64(i, 14, -1);
+		p->last_hash = tm_meta_get_int64(i, 15, 0);
+		p->last_timestamp = tm_meta_get_timestamp(i, 16);
+		p->last_message_at = tm_meta_get_timestamp(i, 17);
 	}
 	return result;
 }
@@ -128,25 +129,26 @@ fill_parameters(Oid stream, const MetaPartition *p, Datum *values, char *nulls)
 	values[9] = Int64GetDatum(p->rows);
 	values[10] = Int64GetDatum(p->dead_letters);
 	values[11] = Int64GetDatum(p->skipped);
-	values[12] = Int64GetDatum(p->future_rows);
-	values[13] = Int64GetDatum(p->last_offset);
-	values[14] = Int64GetDatum(p->last_hash);
-	nulls[13] = nulls[14] = p->last_offset < 0 ? 'n' : ' ';
-	values[15] = tm_meta_timestamp(p->last_timestamp, &nulls[15]);
-	values[16] = tm_meta_timestamp(p->last_message_at, &nulls[16]);
+	values[12] = Int64GetDatum(p->shed);
+	values[13] = Int64GetDatum(p->future_rows);
+	values[14] = Int64GetDatum(p->last_offset);
+	values[15] = Int64GetDatum(p->last_hash);
+	nulls[14] = nulls[15] = p->last_offset < 0 ? 'n' : ' ';
+	values[16] = tm_meta_timestamp(p->last_timestamp, &nulls[16]);
+	values[17] = tm_meta_timestamp(p->last_message_at, &nulls[17]);
 }
 
 #define PARTITION_ARGTYPES \
 	OIDOID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
 	TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, INT8OID, \
-	INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID
+	INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID
 
 void
 tm_meta_partition_insert(Oid stream, const MetaPartition *partition)
 {
 	static MetaStatement statement = {
 		.sql = "INSERT INTO tidemark_state.partition (stream, " PARTITION_COLUMNS ") "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
 		.nargs = PARTITION_NPARAMS,
 		.argtypes = {PARTITION_ARGTYPES}
 	};
@@ -163,8 +165,8 @@ tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
 {
 	static MetaStatement statement = {
 		.sql = "UPDATE tidemark_state.partition SET (" PARTITION_COLUMNS ") "
-		"= ROW ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) "
-		"WHERE stream = $1 AND partition = $2 AND next_offset = $18",
+		"= ROW ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) "
+		"WHERE stream = $1 AND partition = $2 AND next_offset = $19",
 		.nargs = PARTITION_NPARAMS + 1,
 		.argtypes = {PARTITION_ARGTYPES, INT8OID}
 	};
@@ -227,16 +229,16 @@ tm_meta_partition_delete(Oid stream)
 }
 
 void
-tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to)
+tm_meta_skipped_insert(Oid stream, int32 partition, int64 from, int64 to, bool shed)
 {
 	static MetaStatement statement = {
-		.sql = "INSERT INTO tidemark_state.skipped_range (stream, partition, from_offset, to_offset, recorded_at) "
-		"VALUES ($1, $2, $3, $4, pg_catalog.now())",
-		.nargs = 4,
-		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID}
+		.sql = "INSERT INTO tidemark_state.skipped_range (stream, partition, from_offset, to_offset, shed, recorded_at) "
+		"VALUES ($1, $2, $3, $4, $5, pg_catalog.now())",
+		.nargs = 5,
+		.argtypes = {OIDOID, INT4OID, INT8OID, INT8OID, BOOLOID}
 	};
-	Datum		values[4] = {ObjectIdGetDatum(stream), Int32GetDatum(partition),
-	Int64GetDatum(from), Int64GetDatum(to)};
+	Datum		values[5] = {ObjectIdGetDatum(stream), Int32GetDatum(partition),
+	Int64GetDatum(from), Int64GetDatum(to), BoolGetDatum(shed)};
 
 	tm_meta_statement_run(&statement, values, NULL);
 }

@@ -310,6 +310,7 @@ tm_meta_view_delete(Oid state_table)
 		{.sql = "DELETE FROM tidemark_state.view WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 		{.sql = "DELETE FROM tidemark_state.view_stats WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 		{.sql = "DELETE FROM tidemark_state.view_partition WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "DELETE FROM tidemark_state.view_skipped_range WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 		{.sql = "DELETE FROM tidemark_state.verdict WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
@@ -559,12 +560,12 @@ tm_meta_view_partition_put(Oid state_table, const MetaViewPartition *partition)
 void
 tm_meta_view_partition_delete(Oid state_table)
 {
-	static MetaStatement statement = {
-		.sql = "DELETE FROM tidemark_state.view_partition WHERE state_table = $1",
-		.nargs = 1,
-		.argtypes = {OIDOID}
+	static MetaStatement statements[] = {
+		{.sql = "DELETE FROM tidemark_state.view_partition WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
+		{.sql = "DELETE FROM tidemark_state.view_skipped_range WHERE state_table = $1",.nargs = 1,.argtypes = {OIDOID}},
 	};
 	Datum		values[1] = {ObjectIdGetDatum(state_table)};
 
-	tm_meta_statement_run(&statement, values, NULL);
+	for (int i = 0; i < (int) lengthof(statements); i++)
+		tm_meta_statement_run(&statements[i], values, NULL);
 }

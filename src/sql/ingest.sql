@@ -106,6 +106,29 @@ CREATE FUNCTION tidemark.set_clock(now pg_catalog.timestamptz) RETURNS pg_catalo
 COMMENT ON FUNCTION tidemark.set_clock(pg_catalog.timestamptz) IS
     'set the time of the manual streams that you own (a superuser: of all), until it is set again; NULL = real time. Partitions that are silent by it become idle, and watermarks and windows follow, before it returns. Streams from Kafka are not affected. Errors: 22008 (infinity)';
 
+CREATE FUNCTION tidemark.partition_by_time(
+    parent pg_catalog.regclass,
+    step pg_catalog."interval",
+    premake pg_catalog.int4 DEFAULT 7,
+    retention pg_catalog."interval" DEFAULT NULL,
+    since pg_catalog.timestamptz DEFAULT NULL)
+RETURNS pg_catalog.void
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT AS 'MODULE_PATHNAME', 'tm_partition_by_time';
+COMMENT ON FUNCTION tidemark.partition_by_time(pg_catalog.regclass, pg_catalog."interval", pg_catalog.int4, pg_catalog."interval", pg_catalog.timestamptz) IS
+    'look after the partitions of a table that is partitioned by range of one column of time: from since on, make one for each step (in UTC), premake of them ahead; drop those that ended longer than retention ago, by clock and watermark (NULL: none). Now, and in the background until drop_partitioning(); called again, it changes step, premake and retention. Errors: 42501, 42809 (not such a table), 22023, 22008, 23514 (the default partition has rows of the range), 42P07 (a name is taken), 54000 (more than 1000 at once), 55000 (a view over the table is paused or failed, nothing can be dropped)';
+
+CREATE FUNCTION tidemark.maintain_partitions(parent pg_catalog.regclass)
+RETURNS TABLE (table_partition pg_catalog.text, action pg_catalog.text)
+    LANGUAGE C VOLATILE STRICT ROWS 10 AS 'MODULE_PATHNAME', 'tm_maintain_partitions';
+COMMENT ON FUNCTION tidemark.maintain_partitions(pg_catalog.regclass) IS
+    'make and drop the table partitions that partition_by_time() asked for now, not in the background; what was ''created'' and ''dropped''. Errors: 42704 (not asked for), 55000 (restored), and those of partition_by_time()';
+
+CREATE FUNCTION tidemark.drop_partitioning(parent pg_catalog.regclass, if_exists pg_catalog.bool DEFAULT false)
+RETURNS pg_catalog.void
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_drop_partitioning';
+COMMENT ON FUNCTION tidemark.drop_partitioning(pg_catalog.regclass, pg_catalog.bool) IS
+    'look no more after the partitions of a table; the table and its partitions stay. Errors: 42501, 42704 (not looked after)';
+
 CREATE FUNCTION tidemark_state.on_drop() RETURNS pg_catalog.event_trigger
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_on_drop';
 COMMENT ON FUNCTION tidemark_state.on_drop() IS 'removes what belonged to dropped streams, tables and continuous views';

@@ -38,6 +38,7 @@ CREATE TABLE tidemark_state.partition (
     rows             bigint NOT NULL,
     dead_letters     bigint NOT NULL,
     skipped          bigint NOT NULL,
+    shed             bigint NOT NULL DEFAULT 0,
     future_rows      bigint NOT NULL DEFAULT 0,
     last_offset      bigint,
     last_hash        bigint,
@@ -58,9 +59,10 @@ CREATE TABLE tidemark_state.skipped_range (
     partition   integer NOT NULL,
     from_offset bigint NOT NULL,
     to_offset   bigint NOT NULL,
-    recorded_at timestamptz NOT NULL
+    recorded_at timestamptz NOT NULL,
+    shed        boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE tidemark_state.skipped_range IS 'offsets that reset_ingest() left out: from_offset up to, not including, to_offset';
+COMMENT ON TABLE tidemark_state.skipped_range IS 'offsets that were left out by reset_ingest() or, if shed, by option shed_above_lag: from_offset up to, not including, to_offset';
 
 CREATE TABLE tidemark_state.replayed (
     stream       regclass NOT NULL,
@@ -106,6 +108,17 @@ COMMENT ON TABLE tidemark_state.view_partition IS
     'where a view over a stream starts, and its own position while it does not follow the ingest; a next_offset before start_offset reads for the watermark only.
 start_max_event_time, max_event_time: the largest event time below start_offset and next_offset that moved the watermark';
 
+CREATE TABLE tidemark_state.view_skipped_range (
+    state_table regclass NOT NULL,
+    partition   integer NOT NULL,
+    from_offset bigint NOT NULL,
+    to_offset   bigint NOT NULL,
+    recorded_at timestamptz NOT NULL
+);
+CREATE INDEX view_skipped_range_view ON tidemark_state.view_skipped_range (state_table);
+COMMENT ON TABLE tidemark_state.view_skipped_range IS
+    'skipped ranges that a view over a stream has left out with its ingest, noted when it stops following it; those since it follows it again are in skipped_range';
+
 CREATE TABLE tidemark_state.view_stats (
     state_table regclass PRIMARY KEY,
     rows         bigint NOT NULL,
@@ -132,6 +145,18 @@ CREATE INDEX verdict_row ON tidemark_state.verdict (state_table, partition, kafk
 COMMENT ON TABLE tidemark_state.verdict IS
     'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
 window_start: of the window (cumulate: its window_end); the row''s event time for a view over sessions';
+
+CREATE TABLE tidemark_state.partitioning (
+    parent            regclass PRIMARY KEY,
+    step              interval NOT NULL,
+    premake           integer NOT NULL,
+    retention         interval,
+    made_until        timestamptz NOT NULL,
+    next_run          timestamptz NOT NULL,
+    system_identifier bigint NOT NULL,
+    database          oid NOT NULL
+);
+COMMENT ON TABLE tidemark_state.partitioning IS 'one row per table that partition_by_time() looks after; table partitions up to made_until have been made, once';
 
 CREATE TABLE tidemark_state.removed_range (
     state_table regclass NOT NULL,
@@ -161,8 +186,10 @@ SELECT pg_catalog.pg_extension_config_dump('tidemark_state.skipped_range', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.replayed', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_partition', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_skipped_range', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.view_stats', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.verdict', '');
+SELECT pg_catalog.pg_extension_config_dump('tidemark_state.partitioning', '');
 SELECT pg_catalog.pg_extension_config_dump('tidemark_state.removed_range', '');
 
 CREATE SEQUENCE tidemark_state.object_number AS integer;

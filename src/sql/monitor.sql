@@ -127,7 +127,7 @@ COMMENT ON VIEW tidemark_state.watched_partition IS 'partitions, and what the wo
 
 -- What the partitions of a stream come to.
 CREATE VIEW tidemark_state.stream_progress AS
-SELECT s.stream, s.rows, s.dead_letters, s.skipped, s.future_rows, s.total, s.done, s.lag,
+SELECT s.stream, s.rows, s.dead_letters, s.skipped, s.shed, s.future_rows, s.total, s.done, s.lag,
        CASE WHEN s.lag = 0 THEN '0 s'::interval
             ELSE greatest(pg_catalog.statement_timestamp() - s.oldest, '0 s') END AS delay,
        s.watermark,
@@ -152,6 +152,7 @@ FROM (SELECT p.stream,
              pg_catalog.sum(p.rows)::bigint AS rows,
              pg_catalog.sum(p.dead_letters)::bigint AS dead_letters,
              pg_catalog.sum(p.skipped)::bigint AS skipped,
+             pg_catalog.sum(p.shed)::bigint AS shed,
              pg_catalog.sum(p.future_rows)::bigint AS future_rows,
              pg_catalog.sum(p.end_offset - least(p.first_offset, p.end_offset)) AS total,
              pg_catalog.sum(least(p.next_offset, p.end_offset) - least(p.first_offset, p.end_offset)) AS done,
@@ -231,7 +232,8 @@ SELECT i.stream, i.into_table,
        w.rows_per_second,
        greatest(w.last_commit, p.last_message_at) AS last_commit,
        i.absent_fields, i.topic, i.start_at,
-       coalesce(p.future_rows, 0) AS future_rows
+       coalesce(p.future_rows, 0) AS future_rows,
+       coalesce(p.shed, 0) AS shed
 FROM tidemark_state.ingest i
      CROSS JOIN LATERAL (SELECT NOT tidemark_state.is_ours(i.system_identifier, i.database) AS restored) r
      LEFT JOIN trouble t ON t.stream = i.stream
@@ -252,7 +254,7 @@ COMMENT ON COLUMN tidemark.ingests.since IS 'time since when state and reason ar
 COMMENT ON COLUMN tidemark.ingests.workers IS 'number of worker processes wanted';
 COMMENT ON COLUMN tidemark.ingests.rows IS 'messages decoded to rows, a counter';
 COMMENT ON COLUMN tidemark.ingests.dead_letters IS 'messages set aside as dead letters, a counter';
-COMMENT ON COLUMN tidemark.ingests.skipped IS 'offsets left out by reset_ingest(), a counter';
+COMMENT ON COLUMN tidemark.ingests.skipped IS 'offsets left out, by reset_ingest() or shed_above_lag, a counter';
 COMMENT ON COLUMN tidemark.ingests.lag IS 'offsets between committed and end offset, over all partitions; NULL = end offsets not known yet';
 COMMENT ON COLUMN tidemark.ingests.delay IS 'age of the last committed message, by its Kafka timestamp, in the partition furthest behind; 0 when caught up; NULL = nothing committed yet';
 COMMENT ON COLUMN tidemark.ingests.watermark IS 'event time before which every row has been seen: the minimum over the partitions that are not idle, never going back; NULL = none yet';
@@ -263,6 +265,7 @@ COMMENT ON COLUMN tidemark.ingests.absent_fields IS 'columns whose member no mes
 COMMENT ON COLUMN tidemark.ingests.topic IS 'Kafka topic that the offsets belong to';
 COMMENT ON COLUMN tidemark.ingests.start_at IS 'where the ingest was told to start; NULL = earliest';
 COMMENT ON COLUMN tidemark.ingests.future_rows IS 'rows beyond watermark_max_future, which moved no watermark, a counter';
+COMMENT ON COLUMN tidemark.ingests.shed IS 'offsets of skipped that shed_above_lag left out, a counter';
 
 CREATE VIEW tidemark.partitions WITH (security_barrier) AS
 SELECT p.stream, p.partition, p.next_offset, p.end_offset,
@@ -270,7 +273,7 @@ SELECT p.stream, p.partition, p.next_offset, p.end_offset,
        p.watermark, p.max_event_time,
        p.idle, p.last_message_at,
        CASE WHEN p.sqlstate IS NOT NULL THEN coalesce(p.message, 'its worker has failed') END AS error,
-       p.rows, p.dead_letters, p.skipped, p.future_rows
+       p.rows, p.dead_letters, p.skipped, p.future_rows, p.shed
 FROM tidemark_state.watched_partition p
 WHERE tidemark_state.may_see(p.stream);
 
@@ -287,8 +290,9 @@ COMMENT ON COLUMN tidemark.partitions.last_message_at IS 'time when the last mes
 COMMENT ON COLUMN tidemark.partitions.error IS 'why its worker does not get on; NULL = all is well';
 COMMENT ON COLUMN tidemark.partitions.rows IS 'messages decoded to rows, a counter';
 COMMENT ON COLUMN tidemark.partitions.dead_letters IS 'messages set aside as dead letters, a counter';
-COMMENT ON COLUMN tidemark.partitions.skipped IS 'offsets left out by reset_ingest(), a counter';
+COMMENT ON COLUMN tidemark.partitions.skipped IS 'offsets left out, by reset_ingest() or shed_above_lag, a counter';
 COMMENT ON COLUMN tidemark.partitions.future_rows IS 'rows beyond watermark_max_future, which moved no watermark, a counter';
+COMMENT ON COLUMN tidemark.partitions.shed IS 'offsets of skipped that shed_above_lag left out, a counter';
 
 CREATE VIEW tidemark.views WITH (security_barrier) AS
 WITH slot AS MATERIALIZED (SELECT * FROM tidemark_state.worker_status() WHERE role = 'backfill')
@@ -432,12 +436,12 @@ SELECT w.pid,
        w.failures, w.next_start
 FROM tidemark_state.worker_status() w
      LEFT JOIN tidemark_state.view v ON w.role = 'backfill' AND v.state_table::oid = w.object
-WHERE tidemark_state.may_see(CASE w.role WHEN 'ingest' THEN w.object WHEN 'backfill' THEN v.view::oid ELSE 0::oid END);
+WHERE tidemark_state.may_see(CASE w.role WHEN 'ingest' THEN w.object WHEN 'partitioning' THEN w.object WHEN 'backfill' THEN v.view::oid ELSE 0::oid END);
 
 COMMENT ON VIEW tidemark.workers IS 'background processes of this database, wanted or running, on relations that you may see; the scheduler for pg_monitor only';
 COMMENT ON COLUMN tidemark.workers.pid IS 'process ID; NULL = no process now';
-COMMENT ON COLUMN tidemark.workers.stream IS 'stream that it reads; NULL for the scheduler';
-COMMENT ON COLUMN tidemark.workers.role IS 'scheduler, ingest, backfill';
+COMMENT ON COLUMN tidemark.workers.stream IS 'stream that it reads; NULL for the scheduler and partitioning';
+COMMENT ON COLUMN tidemark.workers.role IS 'scheduler, ingest, backfill, partitioning (a short-lived one: see tidemark.partitioned_tables)';
 COMMENT ON COLUMN tidemark.workers.state IS 'wanted, starting, running, backoff (failed, is restarted at next_start)';
 COMMENT ON COLUMN tidemark.workers.wait IS 'what it waits for, in words; NULL = it works';
 COMMENT ON COLUMN tidemark.workers.batches IS 'batches committed since the server started, a counter';
@@ -459,5 +463,32 @@ COMMENT ON COLUMN tidemark.workers.since IS 'time since when state or reason are
 COMMENT ON COLUMN tidemark.workers.failures IS 'failures in a row since the last good batch';
 COMMENT ON COLUMN tidemark.workers.next_start IS 'time of the next attempt; NULL while it runs';
 
-GRANT SELECT ON tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
+CREATE VIEW tidemark.partitioned_tables WITH (security_barrier) AS
+SELECT p.parent,
+       CASE WHEN NOT tidemark_state.is_ours(p.system_identifier, p.database) THEN 'paused'
+            WHEN w.failures > 0 THEN 'retrying'
+            ELSE 'running' END AS state,
+       CASE WHEN NOT tidemark_state.is_ours(p.system_identifier, p.database) THEN 'restored'
+            ELSE w.message END AS reason,
+       w.hint, w.sqlstate, p.step, p.premake, p.retention, p.made_until,
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = p.parent) AS table_partitions,
+       p.next_run
+FROM tidemark_state.partitioning p
+     LEFT JOIN tidemark_state.worker_status() w ON w.role = 'partitioning' AND w.object = p.parent::oid
+WHERE tidemark_state.may_see(p.parent);
+
+COMMENT ON VIEW tidemark.partitioned_tables IS 'tables whose partitions partition_by_time() looks after; those that you may see';
+COMMENT ON COLUMN tidemark.partitioned_tables.parent IS 'the partitioned table';
+COMMENT ON COLUMN tidemark.partitioned_tables.state IS 'running, retrying (an obstacle: tried again by itself), paused (restored)';
+COMMENT ON COLUMN tidemark.partitioned_tables.reason IS 'why it is not getting on, in words; NULL = all is well';
+COMMENT ON COLUMN tidemark.partitioned_tables.hint IS 'what to do about it';
+COMMENT ON COLUMN tidemark.partitioned_tables.sqlstate IS 'SQLSTATE of the error behind reason';
+COMMENT ON COLUMN tidemark.partitioned_tables.step IS 'range of one table partition';
+COMMENT ON COLUMN tidemark.partitioned_tables.premake IS 'number of table partitions that are made ahead';
+COMMENT ON COLUMN tidemark.partitioned_tables.retention IS 'how long after its end a table partition is kept; NULL = for ever';
+COMMENT ON COLUMN tidemark.partitioned_tables.made_until IS 'time up to which table partitions have been made';
+COMMENT ON COLUMN tidemark.partitioned_tables.table_partitions IS 'number of table partitions that there are, with a default partition';
+COMMENT ON COLUMN tidemark.partitioned_tables.next_run IS 'time when the background process looks at it again';
+
+GRANT SELECT ON tidemark.partitioned_tables, tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
 GRANT DELETE ON tidemark.dead_letters TO PUBLIC;

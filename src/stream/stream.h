@@ -68,6 +68,9 @@ typedef struct StreamOptions
 	int			batch_max_rows;
 	int64		batch_max_bytes;
 	int64		batch_max_delay;	/* us */
+	int			max_rate;		/* messages a second, all workers; 0 = no
+								 * limit */
+	int64		shed_above_lag; /* offsets of a partition; 0 = never */
 	bool		read_committed;
 	char	   *group_id;		/* NULL = none */
 	char	   *client_id;
@@ -338,7 +341,8 @@ typedef struct StreamBounds
 	TimestampTz *max_event_time;	/* below start, DT_NOBEGIN = none; or
 									 * NULL: none of any */
 	int			ngaps;
-	StreamGap  *gaps;			/* left out; they do not overlap */
+	StreamGap  *gaps;			/* left out; they do not overlap, and are
+								 * ordered by partition and from */
 	int			nquiet;
 	MetaRange  *quiet;			/* of tm_meta_stream_list_quiet() */
 	int64		missing;		/* out: messages that retention had removed */

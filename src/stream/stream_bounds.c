@@ -67,15 +67,42 @@ tm_stream_count_wanted(const StreamBounds *exact, int32 partition, int64 from, i
 	return count;
 }
 
+/* How many gaps begin at the offset or before it? */
+static int
+count_gaps(const StreamBounds *exact, int32 partition, int64 offset)
+{
+	int			low = 0;
+	int			high = exact->ngaps;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		const StreamGap *gap = &exact->gaps[middle];
+
+		if (gap->partition < partition || (gap->partition == partition && gap->from <= offset))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 int64
 tm_stream_pass_gap(const StreamBounds *exact, int32 partition, int64 offset)
 {
-	for (int i = 0; exact != NULL && i < exact->ngaps; i++)
+	int			next = exact != NULL ? count_gaps(exact, partition, offset) : 0;
+
+	/*
+	 * the one that the offset lies in, and those that follow without a
+	 * message between
+	 */
+	for (int i = next - 1; i >= 0 && i < exact->ngaps; i++)
 	{
 		const StreamGap *gap = &exact->gaps[i];
 
-		if (gap->partition == partition && offset >= gap->from && offset < gap->to)
-			return gap->to;
+		if (gap->partition != partition || offset < gap->from || offset >= gap->to)
+			break;
+		offset = gap->to;
 	}
 	return offset;
 }

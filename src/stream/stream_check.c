@@ -145,6 +145,20 @@ tm_stream_check_columns(StreamOptions *options, const char *event_time)
 		InvalidAttrNumber;
 }
 
+/* Nobody reads a manual stream: inject() brings its messages. */
+static void
+check_transport(const StreamOptions *options)
+{
+	const char *name = options->max_rate > 0 ? "max_rate" :
+	options->shed_above_lag > 0 ? "shed_above_lag" : NULL;
+
+	if (options->transport == STREAM_MANUAL && name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("option \"%s\" has no meaning with transport \"manual\"",
+						name)));
+}
+
 void
 tm_stream_check_definition(Oid relid)
 {
@@ -159,6 +173,7 @@ tm_stream_check_definition(Oid relid)
 	old = MemoryContextSwitchTo(cxt);
 
 	options = tm_stream_get_options(relid);
+	check_transport(options);
 	columns = palloc_array(FormatColumn, options->ncolumns);
 	for (int i = 0; i < options->ncolumns; i++)
 	{

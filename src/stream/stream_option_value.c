@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <math.h>
 
 #include "common/int.h"
@@ -24,6 +25,7 @@
 /* a century: keeps event time minus delay within int64 and timestamptz */
 #define MAX_DURATION		(INT64CONST(36525) * USECS_PER_DAY)
 #define MAX_TOPIC_LENGTH	249
+#define MAX_LAG				(INT64CONST(1) << 62)
 
 typedef struct Choice
 {
@@ -194,6 +196,31 @@ parse_integer(const char *option, const char *value, int unit, int min, int max)
 	return result;
 }
 
+/* The same beyond the range of int. */
+static int64
+parse_bigint(const char *option, const char *value, int64 min, int64 max)
+{
+	char	   *end;
+	int64		result;
+
+	errno = 0;
+	result = strtoi64(value, &end, 10);
+	while (isspace((unsigned char) *end))
+		end++;
+	if (end == value || *end != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", option, value)));
+	if (errno == ERANGE || result < min || result > max)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value \"%s\" for option \"%s\" is out of range",
+						value, option),
+				 errdetail("It must be between %lld and %lld.",
+						   (long long) min, (long long) max)));
+	return result;
+}
+
 static double
 parse_ratio(const char *option, const char *value)
 {
@@ -294,6 +321,10 @@ tm_stream_parse_table_option(StreamOptions *options, const char *name,
 												 MIN_BATCH_BYTES, MAX_BATCH_BYTES);
 	else if (strcmp(name, "batch_max_delay") == 0)
 		options->batch_max_delay = tm_stream_parse_duration(name, value, MAX_BATCH_DELAY, false);
+	else if (strcmp(name, "max_rate") == 0)
+		options->max_rate = parse_integer(name, value, 0, 1, PG_INT32_MAX);
+	else if (strcmp(name, "shed_above_lag") == 0)
+		options->shed_above_lag = parse_bigint(name, value, 1, MAX_LAG);
 	else if (strcmp(name, "isolation_level") == 0)
 		options->read_committed = parse_choice(name, value, isolation_levels);
 	else if (strcmp(name, "group_id") == 0)

@@ -7,8 +7,7 @@
  * table, the states and the offsets change in one transaction, so a snapshot
  * shows all three at the same offset boundary; no lock is needed for that.
  * Over a stream the batch reads the log again, from where the view started up
- * to the offsets that the snapshot shows, without what reset_ingest() left
- * out.
+ * to the offsets that the snapshot shows, without what its ingest left out.
  *
  * (Rejected: keeping batches out with a lock while verify() runs.  It would
  * stop the ingest for as long as the batch query takes.)
@@ -204,6 +203,17 @@ make_gap(const MetaRange *range)
 	return gap;
 }
 
+static int
+compare_gaps(const void *a, const void *b)
+{
+	const StreamGap *left = a;
+	const StreamGap *right = b;
+
+	if (left->partition != right->partition)
+		return left->partition < right->partition ? -1 : 1;
+	return left->from < right->from ? -1 : left->from > right->from;
+}
+
 /*
  * Gaps in what the view has applied.  Where offsets began anew (the topic was
  * re-created), gaps from before name other messages: forgotten, and said.
@@ -231,6 +241,7 @@ get_gaps(const MetaView *view, StreamBounds *bounds)
 			   bounds->gaps[bounds->ngaps - 1].partition == range->partition)
 			bounds->ngaps--;
 	}
+	qsort(bounds->gaps, bounds->ngaps, sizeof(StreamGap), compare_gaps);
 	if (anew)
 		ereport(NOTICE,
 				(errmsg("messages of stream \"%s\" from before its offsets began anew could not be compared",

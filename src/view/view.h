@@ -403,6 +403,15 @@ typedef struct ViewRemoval
 	char	   *description;	/* a sentence */
 } ViewRemoval;
 
+/* The one column of time that a table is partitioned by in ranges, or 0. */
+extern AttrNumber tm_view_find_range_column(Oid source, Oid *type);
+
+/*
+ * What rows a partition of the source may have, by the column of time; not
+ * known, or a default partition: any.
+ */
+extern MetaRemoved tm_view_get_partition_range(Oid source, Oid child);
+
 /* As the active snapshot sees it; NULL = no rows were removed. */
 extern ViewRemoval *tm_view_find_removal(const MetaView *view, const ViewSpec *spec);
 extern bool tm_view_may_have_lost(const ViewRemoval *removal, Datum key, bool isnull);

@@ -134,9 +134,8 @@ as_time(Oid type, Datum value)
 	return DatumGetTimestampTz(value);
 }
 
-/* The one column of time that a table is partitioned by in ranges, or 0. */
-static AttrNumber
-find_time_column(Oid source, Oid *type)
+AttrNumber
+tm_view_find_range_column(Oid source, Oid *type)
 {
 	Relation	rel;
 	PartitionKey key;
@@ -168,9 +167,8 @@ get_bound(List *datums, Oid type)
 	return as_time(type, castNode(Const, datum->value)->constvalue);
 }
 
-/* What rows a partition of the source may have had. */
-static MetaRemoved
-get_range(Oid source, Oid child)
+MetaRemoved
+tm_view_get_partition_range(Oid source, Oid child)
 {
 	MetaRemoved range = {DT_NOBEGIN, DT_NOEND};
 	HeapTuple	tuple;
@@ -179,7 +177,7 @@ get_range(Oid source, Oid child)
 	Oid			type;
 	PartitionBoundSpec *bound;
 
-	if (!OidIsValid(child) || find_time_column(source, &type) == InvalidAttrNumber)
+	if (!OidIsValid(child) || tm_view_find_range_column(source, &type) == InvalidAttrNumber)
 		return range;
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(child));
 	if (!HeapTupleIsValid(tuple))
@@ -202,7 +200,7 @@ get_range(Oid source, Oid child)
 static void
 note_removal(Oid source, Oid child)
 {
-	MetaRemoved range = get_range(source, child);
+	MetaRemoved range = tm_view_get_partition_range(source, child);
 	ListCell   *lc;
 
 	foreach(lc, tm_meta_view_list(source))
@@ -419,7 +417,7 @@ static void
 find_key(const ViewSpec *spec, ViewRemoval *removal)
 {
 	Oid			type;
-	AttrNumber	attno = find_time_column(spec->source, &type);
+	AttrNumber	attno = tm_view_find_range_column(spec->source, &type);
 
 	if (attno == InvalidAttrNumber ||
 		(TIMESTAMP_IS_NOBEGIN(removal->ranges[0].from) &&
@@ -451,7 +449,7 @@ char *
 tm_view_describe_removed(Oid source, const MetaRemoved *ranges, int n)
 {
 	Oid			type = InvalidOid;
-	AttrNumber	attno = find_time_column(source, &type);
+	AttrNumber	attno = tm_view_find_range_column(source, &type);
 	TimestampTz from = ranges[0].from;
 	TimestampTz to = ranges[n - 1].to;
 	Oid			output = type == TIMESTAMPTZOID ? F_TIMESTAMPTZ_OUT : F_TIMESTAMP_OUT;

@@ -70,6 +70,11 @@ typedef struct TimeWindow
 extern void tm_window_parse(const Interval *size, const Timestamp *origin,
 							const char *timezone, TimeWindowSpec *spec);
 
+/* The same; messages call the size what. */
+extern void tm_window_parse_as(const char *what, const Interval *size,
+							   const Timestamp *origin, const char *timezone,
+							   TimeWindowSpec *spec);
+
 /*
  * The window of ts.  Throws 22008 if ts is infinite or the window starts
  * before the first timestamp; an end after the last one is DT_NOEND.

@@ -53,11 +53,6 @@ extern int64 tm_window_split_month(Timestamp wall, int64 *rest);
 /* The reverse; false if the result is no timestamp. */
 extern bool tm_window_join_month(int64 months, int64 rest, Timestamp *wall);
 
-/* tm_window_parse(), whose messages call the size what. */
-extern void tm_window_parse_as(const char *what, const Interval *size,
-							   const Timestamp *origin, const char *timezone,
-							   TimeWindowSpec *spec);
-
 /* The origin and zone that a call site has parsed. */
 typedef struct ParsedPlace
 {

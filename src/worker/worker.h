@@ -20,6 +20,7 @@ typedef enum WorkerRole
 	WORKER_SCHEDULER,			/* one per database; object InvalidOid */
 	WORKER_INGEST,				/* object = stream */
 	WORKER_BACKFILL,			/* object = state table of the view */
+	WORKER_PARTITIONING,		/* object = partitioned table; short-lived */
 } WorkerRole;
 
 typedef enum WorkerState

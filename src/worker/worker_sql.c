@@ -24,6 +24,7 @@ static const char *const role_names[] = {
 	[WORKER_SCHEDULER] = "scheduler",
 	[WORKER_INGEST] = "ingest",
 	[WORKER_BACKFILL] = "backfill",
+	[WORKER_PARTITIONING] = "partitioning",
 };
 
 static const char *const state_names[] = {

@@ -49,6 +49,7 @@ static const char *const role_names[] = {
 	[WORKER_SCHEDULER] = "tidemark scheduler",
 	[WORKER_INGEST] = "tidemark ingest",
 	[WORKER_BACKFILL] = "tidemark backfill",
+	[WORKER_PARTITIONING] = "tidemark partitioning",
 };
 
 /* Failed without the process being able to say why. */
@@ -62,9 +63,16 @@ fail_start(WorkerSlot *slot)
 }
 
 /*
- * May one more worker run?  The launcher and the schedulers are not counted:
- * max_workers is about the processes that do the work.
+ * Does it read messages?  The launcher and the schedulers do not, nor do those
+ * that look after table partitions, which must come even if all others are busy.
  */
+static bool
+is_limited(WorkerRole role)
+{
+	return role == WORKER_INGEST || role == WORKER_BACKFILL;
+}
+
+/* May one more worker run?  max_workers is about those that read messages. */
 static bool
 check_limits(WorkerSlot *slot)
 {
@@ -73,13 +81,13 @@ check_limits(WorkerSlot *slot)
 	int			total = 0;
 	int			here = 0;
 
-	if (slot->info.role == WORKER_SCHEDULER)
+	if (!is_limited(slot->info.role))
 		return true;
 	for (int i = 0; i < tm_worker_shared->nslots; i++)
 	{
 		WorkerSlot *other = &tm_worker_shared->slots[i];
 
-		if (!other->in_use || other->info.role == WORKER_SCHEDULER ||
+		if (!other->in_use || !is_limited(other->info.role) ||
 			(other->info.state != WORKER_STATE_STARTING &&
 			 other->info.state != WORKER_STATE_RUNNING))
 			continue;

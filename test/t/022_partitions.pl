@@ -59,6 +59,14 @@ kafka('partitions', $topic, 9);
 produce_ids($topic, 9, 450);
 wait_for_ids($node, 's', $topic);
 check_ids($node, 's', $topic, 'two more for two workers');
+my $second = worker_pid($node, 's', 1);
+kill 'STOP', $second;
+kafka('partitions', $topic, 13);
+wait_until($node, "SELECT count(*) FROM tidemark_state.partition WHERE stream = 's'::regclass", 13);
+kill 'CONT', $second;
+produce_ids($topic, 13, 650);
+wait_for_ids($node, 's', $topic);
+check_ids($node, 's', $topic, 'two more for each, when one of them has found all');
 is(query("SELECT max(first_offset) FROM tidemark_state.partition"), 0, 'none began behind its first message');
 check_views($node, 's', 'partitions added');
 

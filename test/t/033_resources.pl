@@ -157,7 +157,7 @@ my $many = new_topic('groups', 1);
 query($_) for (
 	"CREATE FOREIGN TABLE g (id int) SERVER kafka OPTIONS (topic '$many', batch_max_rows '1000000', batch_max_bytes '1GB')",
 	'CREATE TABLE g_rows (LIKE g)');
-my $groups = 150_000;
+my $groups = $ENV{GROUPS} || 150_000;    # a million takes a minute
 produce_lines($many, map { "{\"value\": {\"id\": $_}}" } 1 .. $groups);
 query($_) for (
 	'CREATE MATERIALIZED VIEW g_before WITH (tidemark.continuous) AS SELECT id, count(*) AS n, sum(id) AS total FROM g_rows GROUP BY id',
@@ -167,5 +167,34 @@ query('CREATE MATERIALIZED VIEW g_after WITH (tidemark.continuous) AS SELECT id,
 is(query("SELECT count(*), sum(n), sum(total) FROM $_"), join('|', $groups, $groups, $groups * ($groups + 1) / 2),
 	"$_: $groups groups") for qw(g_before g_after);
 is(query("SELECT * FROM tidemark.verify('g_before')"), '', 'and verify() finds nothing');
+
+# ---- large messages ----
+
+# One is taken however large it is; what does not fit into an answer by the
+# user's own limit is said, until that is raised.
+my $large = new_topic('large', 1, 'max.message.bytes' => 20_000_000);
+{
+	local $ENV{KAFKA_PROPS} = 'message.max.bytes=20000000';
+	produce_lines($large, map { sprintf '{"value": {"id": %d, "t": "%s"}}', @$_, }
+		  map { [ $_->[0], 'x' x $_->[1] ] } [ 1, 1 ], [ 2, 12_000_000 ], [ 3, 1 ], [ 4, 9_000_000 ]);
+}
+my $brokers = brokers();
+query($_) for (
+	"CREATE SERVER narrow FOREIGN DATA WRAPPER tidemark_kafka
+		OPTIONS (bootstrap_servers '$brokers', receive_message_max_bytes '5000000', fetch_max_bytes '1000000')",
+	'CREATE USER MAPPING FOR PUBLIC SERVER narrow',
+	"CREATE FOREIGN TABLE wide_l (id int, t text) SERVER kafka OPTIONS (topic '$large')",
+	"CREATE FOREIGN TABLE narrow_l (id int, t text) SERVER narrow OPTIONS (topic '$large')",
+	map { ("CREATE TABLE ${_}_rows (LIKE ${_}_l)", "SELECT tidemark.start_ingest('${_}_l', into_table => '${_}_rows')") } qw(wide narrow));
+my $lengths = "SELECT string_agg(length(t)::text, ' ' ORDER BY id) FROM";
+wait_until($node, "$lengths wide_rows", '1 12000000 1 9000000');
+my ($own) = slurp_file('/proc/' . worker_pid($node, 'wide_l') . '/status') =~ /RssAnon:\s+(\d+)/;
+cmp_ok($own, '<', 300_000, 'the memory for them is bounded');
+my $narrow = "FROM tidemark.ingests WHERE stream = 'narrow_l'::regclass";
+# not only until the broker has answered other questions, which takes a second
+wait_until($node, "SELECT state $narrow AND reason LIKE '%increase receive.message.max.bytes%' AND since < now() - interval '4 s'", 'retrying');
+query(q{ALTER SERVER narrow OPTIONS (SET receive_message_max_bytes '50000000')});
+wait_until($node, "$lengths narrow_rows", '1 12000000 1 9000000');
+wait_until($node, "SELECT state $narrow", 'running');
 
 done_testing();

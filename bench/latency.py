@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""The measurement of bench/latency: how old results are when they can be seen.
+
+A generator makes bids at a steady rate; their event time is its clock, in
+milliseconds.  Raw rows go into a table with a tumbling view over it.  A reader
+asks again and again how far event time has come in each partition
+(tidemark.partitions is written in the transaction of the rows and the view), so
+what it sees is committed.  Latency is from the event time to the end of the
+look that showed it, so the reader's own interval is in it.
+
+At the end the process that ingests is killed, which makes PostgreSQL restart,
+with a view of many groups beside the others."""
+import argparse
+import collections
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+from measure import Processes, Session, command
+from soak import Client, percentile_of
+
+DATABASE = "bench_latency"
+PARTITIONS = 4
+SETUP = """
+CREATE EXTENSION tidemark;
+CREATE SERVER kafka FOREIGN DATA WRAPPER tidemark_kafka OPTIONS (bootstrap_servers '{brokers}');
+CREATE FOREIGN TABLE bid_stream (
+    auction bigint, bidder bigint, price bigint, channel text, url text, date_time timestamptz, extra text)
+  SERVER kafka OPTIONS (topic '{topic}', event_time 'date_time', watermark_delay '4 s');
+CREATE TABLE bid (LIKE bid_stream);
+CREATE MATERIALIZED VIEW v WITH (tidemark.continuous) AS
+SELECT window_start, window_end, auction, count(*) AS bids, sum(price) AS total, avg(price) AS mean, max(price) AS highest
+  FROM bid, tidemark.tumble(bid.date_time, '10 s')
+ GROUP BY window_start, window_end, auction;
+"""
+INGEST = "SELECT tidemark.start_ingest('bid_stream', into_table => 'bid');"
+# A group for each bid.
+LARGE = """
+BEGIN;
+CREATE MATERIALIZED VIEW large WITH (tidemark.continuous) AS
+SELECT auction, bidder, price, date_time, count(*) AS bids, sum(price) AS total FROM bid_stream GROUP BY 1, 2, 3, 4;
+SELECT tidemark.alter_ingest('bid_stream', into_table => 'bid');
+COMMIT;
+"""
+LOOK = "SELECT partition, (extract(epoch FROM max_event_time) * 1000)::bigint, rows FROM tidemark.partitions;"
+WORKERS = "SELECT pid FROM tidemark.workers WHERE role = 'ingest' AND pid > 0;"
+KEY = """SELECT * FROM v WHERE window_start = date_bin('10 s', now() - interval '3 s', '2000-01-01Z') AND auction = :auction;
+"""
+
+
+class Reader(threading.Thread):
+    """Milliseconds from an event to its being visible, how many of each."""
+
+    def __init__(self, look_s, every_ms):
+        super().__init__(daemon=True)
+        self.look_s, self.every_ms, self.counts, self.done = look_s, every_ms, collections.Counter(), False
+        self.counting = False
+
+    def run(self):
+        client, seen = Client(DATABASE), {}
+        while not self.done:
+            rows = [row.split("|") for row in client.run(LOOK)]
+            now = int(time.time() * 1000)
+            for partition, at in ((row[0], int(row[1])) for row in rows if row[1]):
+                first = seen.get(partition, at) + 1 if self.every_ms else max(seen.get(partition, at) + 1, at)
+                if self.counting:
+                    for ms in range(first, at + 1):
+                        self.counts[max(0, now - ms)] += 1
+                seen[partition] = max(at, seen.get(partition, at))
+            time.sleep(self.look_s)
+        client.drop()
+
+
+class Generator:
+    def __init__(self, o, topic, pace):
+        self.process = subprocess.Popen(["generate", "--brokers", o.brokers, "--topic", topic, "--partitions", str(PARTITIONS),
+                                         "--pace", str(pace)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def end(self):
+        self.process.terminate()
+        self.process.communicate()
+
+
+def read_by_key(seconds):
+    """Average milliseconds of a prepared SELECT of one group, by pgbench."""
+    script = os.path.dirname(os.environ["BENCH_LOG"]) + "/key.sql"
+    with open(script, "w") as f:
+        f.write("\\set auction random(1000, 1100)\n" + KEY)
+    out = command("pgbench", "-n", "-M", "prepared", "-T", str(seconds), "-f", script, DATABASE)
+    return float(re.search(r"latency average = ([\d.]+) ms", out).group(1))
+
+
+def measure_rate(o, topic, rate):
+    client = Client(DATABASE)
+    reader = Reader(0.0005 if rate < 1000 else 0.002, rate >= 1000)
+    generator = Generator(o, topic, rate)
+    reader.start()
+    time.sleep(5)       # JIT of the broker, plans of the worker
+    processes = Processes()
+    processes.sample(client.run(WORKERS))
+    before, start = sum(processes.cpu.values()), time.monotonic()
+    rows = sum(int(line.split("|")[2]) for line in client.run(LOOK))
+    reader.counting = True
+    time.sleep(o.seconds)
+    reader.counting = False
+    processes.sample(client.run(WORKERS))
+    cpu, seconds = sum(processes.cpu.values()) - before, time.monotonic() - start
+    rows = sum(int(line.split("|")[2]) for line in client.run(LOOK)) - rows
+    key_ms = read_by_key(5)
+    reader.done = True
+    reader.join()
+    generator.end()
+    client.drop()
+    return {"rate": rate, "rows_s": rows / seconds, "cpu": 100 * cpu / seconds, "key_ms": key_ms,
+            **{name: percentile_of(reader.counts, p) for name, p in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
+            "max": max(reader.counts, default=None)}
+
+
+def ready_at(log):
+    """When the server said it was ready, of the last time it did."""
+    log.seek(0)
+    stamps = re.findall(r"^(\S+ [\d:.]+) \S+ \[\d+\] LOG:  database system is ready", log.read(), re.M)
+    return stamps[-1], len(stamps)
+
+
+def measure_restart(o, topic):
+    """Seconds from "ready to accept connections" until rows come in again."""
+    client = Client(DATABASE)
+    generator = Generator(o, topic, max(o.rates))
+    results = []
+    with open(os.environ["BENCH_LOG"]) as log:
+        for _ in range(o.repeat):
+            while client.run("SELECT tidemark.wait_caught_up('bid_stream', '1 s');") != ["t"] and \
+                    int(client.run("SELECT sum(lag) FROM tidemark.partitions;")[0]) > max(o.rates):
+                pass
+            _, restarts = ready_at(log)
+            rows = client.run("SELECT sum(rows) FROM tidemark.partitions;")
+            os.kill(int(client.run(WORKERS)[0]), signal.SIGKILL)
+            killed = time.time()
+            while ready_at(log)[1] == restarts:
+                time.sleep(0.01)
+            stamp = ready_at(log)[0]
+            ready = float(client.run(f"SELECT extract(epoch FROM timestamptz '{stamp} {time.strftime('%z')}');")[0])
+            rows = client.run("SELECT sum(rows) FROM tidemark.partitions;")
+            while client.run("SELECT sum(rows) FROM tidemark.partitions;") == rows:
+                time.sleep(0.005)
+            results.append((time.time() - ready, ready - killed))
+            time.sleep(5)
+    generator.end()
+    client.drop()
+    return results
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--rates", type=lambda s: [int(x) for x in s.split(",")], default=[20, 10000, 50000])
+    p.add_argument("--seconds", type=int, default=20)
+    p.add_argument("--state", type=int, default=7000000)
+    p.add_argument("--repeat", type=int, default=3)
+    o = p.parse_args()
+    o.brokers = os.environ["KAFKA_BROKERS"]
+    topic = f"bench_latency_{os.getpid()}"
+    session = Session("postgres")
+    session.run(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE); CREATE DATABASE {DATABASE};")
+    session.close()
+    command("generate", "--brokers", o.brokers, "--topic", topic, "--partitions", str(PARTITIONS), "--create",
+            "--events", str(o.state * 50 // 46 + 50), "--limit", str(o.state))
+    session = Session(DATABASE)
+    session.run(SETUP.format(brokers=o.brokers, topic=topic) + (LARGE if o.state else INGEST))
+    while session.run("SELECT tidemark.wait_caught_up('bid_stream', '0') AND tidemark.wait_caught_up('v', '0');") != ["t"]:
+        time.sleep(0.5)
+    session.run("VACUUM ANALYZE;")
+    print(f"{'asked/s':>8}  {'rows/s':>8}  {'p50 ms':>7}  {'p99 ms':>7}  {'p99.9 ms':>8}  {'max ms':>7}  {'CPU %':>6}  {'one group by key, ms':>20}")
+    for rate in o.rates:
+        r = measure_rate(o, topic, rate)
+        print(f"{r['rate']:>8,}  {r['rows_s']:>8,.0f}  {r['p50']:>7}  {r['p99']:>7}  {r['p999']:>8}  {r['max']:>7}  "
+              f"{r['cpu']:>6.0f}  {r['key_ms']:>20.3f}", flush=True)
+    if o.repeat and o.state:
+        size = session.run("SELECT pg_total_relation_size(state_table) FROM tidemark_state.view WHERE view = 'large'::regclass;")[0]
+        restarts = measure_restart(o, topic)
+        print(f"restart with {int(size) >> 20} MB of state at {max(o.rates):,} messages per second: new rows "
+              f"{statistics.median(r[0] for r in restarts):.2f} s after \"ready to accept connections\" "
+              f"({min(r[0] for r in restarts):.2f} - {max(r[0] for r in restarts):.2f}), which came "
+              f"{statistics.median(r[1] for r in restarts):.2f} s after the kill")
+    session = Session(DATABASE)
+    problems = session.run("SELECT count(*) FROM tidemark.verify('v');")[0]
+    session.close()
+    if problems != "0":
+        sys.exit(f"the view differs from its query in {problems} groups")
+
+
+if __name__ == "__main__":
+    main()

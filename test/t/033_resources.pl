@@ -2,6 +2,7 @@
 # (fault matrix, rows 30, 32 and 34): a forgotten prepared transaction, deadlocks
 # and serialization failures, processes that may not have more memory, more
 # groups than fit, large messages.  Nothing of it is taken for bad data.
+# $MANY_GROUPS: how many groups.
 use strict;
 use warnings;
 use FindBin;
@@ -157,7 +158,7 @@ my $many = new_topic('groups', 1);
 query($_) for (
 	"CREATE FOREIGN TABLE g (id int) SERVER kafka OPTIONS (topic '$many', batch_max_rows '1000000', batch_max_bytes '1GB')",
 	'CREATE TABLE g_rows (LIKE g)');
-my $groups = $ENV{GROUPS} || 150_000;    # a million takes a minute
+my $groups = $ENV{MANY_GROUPS} || 150_000;
 produce_lines($many, map { "{\"value\": {\"id\": $_}}" } 1 .. $groups);
 query($_) for (
 	'CREATE MATERIALIZED VIEW g_before WITH (tidemark.continuous) AS SELECT id, count(*) AS n, sum(id) AS total FROM g_rows GROUP BY id',

@@ -18,13 +18,15 @@
 #include "maintain/maintain.h"
 #include "view/view.h"
 
-/* Groups that one commit closes in one view. */
-#define CLOSE_LIMIT	10000
+/* Groups that one commit closes, and in each view if there are many. */
+#define CLOSE_LIMIT		10000
+#define CLOSE_LIMIT_MIN	1000
 
 /* One view at work. */
 typedef struct CloseStep
 {
 	TimestampTz watermark;
+	int			limit;
 	bool		closes;
 	bool		notifies;
 	bool		more;			/* out */
@@ -36,7 +38,7 @@ close_view(MetaView *view, void *arg)
 	CloseStep  *step = arg;
 
 	if (step->closes && !TIMESTAMP_IS_NOBEGIN(step->watermark))
-		step->more = tm_maintain_close(view, step->watermark, CLOSE_LIMIT);
+		step->more = tm_maintain_close(view, step->watermark, step->limit);
 	if (step->notifies)
 		tm_maintain_notify(view, step->watermark);
 }
@@ -50,11 +52,28 @@ compare_views(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
+/* The share of a view in what one commit closes. */
+static int
+limit_per_view(const List *views)
+{
+	int			n = 0;
+	const ListCell *lc;
+
+	foreach(lc, views)
+	{
+		ContinuousOptions options;
+
+		tm_view_read_options(((MetaView *) lfirst(lc))->options, &options);
+		n += VIEW_CLOSES(&options);
+	}
+	return Max(CLOSE_LIMIT / Max(n, 1), CLOSE_LIMIT_MIN);
+}
+
 bool
 tm_ingest_close_views(List *views, TimestampTz watermark, bool careful)
 {
 	List	   *ordered = list_copy(views);
-	CloseStep	step = {.watermark = watermark};
+	CloseStep	step = {.watermark = watermark,.limit = limit_per_view(views)};
 	bool		more = false;
 	ListCell   *lc;
 

@@ -287,7 +287,8 @@ has_more(const ViewSpec *spec, const MetaProgress *progress)
 		progress->pruned_until < prunable(spec, progress);
 }
 
-static void
+/* Returns how many groups were closed. */
+static int
 close_passed(MaintainView *entry, const MetaView *view, MetaProgress *progress, int limit)
 {
 	ViewEmit	emit = entry->spec->options.emit;
@@ -295,22 +296,23 @@ close_passed(MaintainView *entry, const MetaView *view, MetaProgress *progress, 
 	.stay = emit == VIEW_EMIT_REVISIONS,.limit = limit,.rows.cxt = CurrentMemoryContext};
 
 	if (walk.until <= progress->closed_until)
-		return;
+		return 0;
 	if (emit == VIEW_EMIT_CHANGES)
 	{
 		progress->closed_until = walk.until;
-		return;
+		return 0;
 	}
 	walk.table = &get_close(entry, view)->state;
 	walk_windows(&walk, view->state_table);
 	progress->closed_until = walk.reached;
 	if (walk.rows.n == 0)
-		return;
+		return 0;
 	TM_FAULT("closing");
 	tm_emit_final(entry, view, &walk.rows);
 	if (emit == VIEW_EMIT_FINAL)
 		delete_rows(view->state_table, &walk.rows);
 	progress->closed += walk.rows.n;
+	return walk.rows.n;
 }
 
 /* Delete rows of one table; returns up to where there are none left. */
@@ -366,9 +368,10 @@ static void
 close_and_prune(MaintainView *entry, const MetaView *view, void *arg)
 {
 	CloseRun   *run = arg;
+	int			closed = close_passed(entry, view, &run->progress, run->limit);
 
-	close_passed(entry, view, &run->progress, run->limit);
-	prune_passed(entry, view, &run->progress, run->limit);
+	/* both go on, however much there is of either */
+	prune_passed(entry, view, &run->progress, Max(run->limit - closed, run->limit / 4));
 	run->more = has_more(entry->spec, &run->progress);
 }
 

@@ -51,8 +51,9 @@ extern void tm_maintain_apply_source(const MetaView *view);
 /*
  * The watermark of the source has come this far: close the windows that it has
  * passed, at most limit groups of them, and remove those that have outlived
- * their retention.  True: there is more to do.  Takes the view's lock.  Only
- * for views with VIEW_CLOSES().
+ * their retention, with what is left of the limit, or a quarter of it.  True:
+ * there is more to do.  Takes the view's lock.  Only for views with
+ * VIEW_CLOSES().
  */
 extern bool tm_maintain_close(const MetaView *view, TimestampTz watermark, int limit);
 

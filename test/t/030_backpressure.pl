@@ -119,7 +119,7 @@ query("ALTER FOREIGN TABLE s OPTIONS (ADD shed_above_lag '100')");
 my $offset = -s $node->logfile;
 query("SELECT tidemark.resume('s')");
 caught_up();
-check_shed('after a pause', 3000);
+check_shed('after a pause', 500);
 is(count_log($warning, $offset), 1, 'a WARNING');
 like(slurp_file($node->logfile, $offset), qr/DETAIL:  Partition \d was \d+ offsets behind, and shed_above_lag is 100; offsets \d+ to \d+ are left out/,
 	'with what is left out');
@@ -149,9 +149,11 @@ query("SELECT tidemark.pause('s')");
 query("ALTER FOREIGN TABLE s OPTIONS (DROP max_rate)");
 query("SELECT tidemark.resume('s')");
 caught_up();
-check_shed('behind for good', 4000);
+check_shed('behind for good', 2000);
 
-# kill -9 before and after the commit that leaves messages out.
+# kill -9 before and after the commit that leaves messages out.  (A busy machine
+# may apply more of them before the broker has said where the log ends.)
+my $before_kills = shed_now();
 for my $point (qw(polled saved commit committed))
 {
 	$before = shed_now();
@@ -166,8 +168,9 @@ for my $point (qw(polled saved commit committed))
 	wait_until($node, 'SELECT true');
 	fault($node, '');
 	caught_up();
-	check_shed("kill -9 at $point", $before + 500);
+	check_shed("kill -9 at $point", $before);
 }
+cmp_ok(shed_now(), '>', $before_kills + 500, 'messages were left out in between');
 
 # A view that is created later, over either.  Over the stream it reads the log,
 # where everything still is.

@@ -316,6 +316,17 @@ handle_end(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 }
 
 /*
+ * An answer that is too large for us ends its connection, and with it what else
+ * was asked there: newer libraries say so of the group's coordinator, which
+ * names no topic.  The answer itself has been told by then.
+ */
+static bool
+is_of_coordinator(const rd_kafka_message_t *rkm)
+{
+	return rkm->err == RD_KAFKA_RESP_ERR__BAD_MSG && rkm->rkt == NULL;
+}
+
+/*
  * Handle something in the queue that is not a message, and destroy it.
  * Returns false, and leaves it, when it has to be thrown but messages of the
  * batch go before.
@@ -336,7 +347,7 @@ handle_event(KafkaConsumer *consumer, rd_kafka_message_t *rkm)
 	}
 	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_PASSING)
 		tm_kafka_error_note(consumer, err, rd_kafka_message_errstr(rkm));
-	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING)
+	else if (tm_kafka_error_classify(err) == KAFKA_ERROR_LASTING && !is_of_coordinator(rkm))
 	{
 		if (consumer->batch_count > 0)
 			return false;

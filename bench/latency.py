@@ -11,21 +11,18 @@ look that showed it, so the reader's own interval is in it.
 At the end the process that ingests is killed, which makes PostgreSQL restart,
 with a view of many groups beside the others."""
 import argparse
-import collections
 import os
 import re
 import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 
 from measure import Processes, Session, command
-from soak import Client, percentile_of
+from soak import PARTITIONS, WORKERS, Client, Latency, percentile_of
 
 DATABASE = "bench_latency"
-PARTITIONS = 4
 SETUP = """
 CREATE EXTENSION tidemark;
 CREATE SERVER kafka FOREIGN DATA WRAPPER tidemark_kafka OPTIONS (bootstrap_servers '{brokers}');
@@ -47,33 +44,9 @@ SELECT auction, bidder, price, date_time, count(*) AS bids, sum(price) AS total 
 SELECT tidemark.alter_ingest('bid_stream', into_table => 'bid');
 COMMIT;
 """
-LOOK = "SELECT partition, (extract(epoch FROM max_event_time) * 1000)::bigint, rows FROM tidemark.partitions;"
-WORKERS = "SELECT pid FROM tidemark.workers WHERE role = 'ingest' AND pid > 0;"
+ROWS = "SELECT sum(rows) FROM tidemark.partitions;"
 KEY = """SELECT * FROM v WHERE window_start = date_bin('10 s', now() - interval '3 s', '2000-01-01Z') AND auction = :auction;
 """
-
-
-class Reader(threading.Thread):
-    """Milliseconds from an event to its being visible, how many of each."""
-
-    def __init__(self, look_s, every_ms):
-        super().__init__(daemon=True)
-        self.look_s, self.every_ms, self.counts, self.done = look_s, every_ms, collections.Counter(), False
-        self.counting = False
-
-    def run(self):
-        client, seen = Client(DATABASE), {}
-        while not self.done:
-            rows = [row.split("|") for row in client.run(LOOK)]
-            now = int(time.time() * 1000)
-            for partition, at in ((row[0], int(row[1])) for row in rows if row[1]):
-                first = seen.get(partition, at) + 1 if self.every_ms else max(seen.get(partition, at) + 1, at)
-                if self.counting:
-                    for ms in range(first, at + 1):
-                        self.counts[max(0, now - ms)] += 1
-                seen[partition] = max(at, seen.get(partition, at))
-            time.sleep(self.look_s)
-        client.drop()
 
 
 class Generator:
@@ -97,28 +70,28 @@ def read_by_key(seconds):
 
 def measure_rate(o, topic, rate):
     client = Client(DATABASE)
-    reader = Reader(0.0005 if rate < 1000 else 0.002, rate >= 1000)
+    reader = Latency(DATABASE, 0.0005 if rate < 1000 else 0.002, rate >= 1000)
     generator = Generator(o, topic, rate)
     reader.start()
     time.sleep(5)       # JIT of the broker, plans of the worker
     processes = Processes()
     processes.sample(client.run(WORKERS))
     before, start = sum(processes.cpu.values()), time.monotonic()
-    rows = sum(int(line.split("|")[2]) for line in client.run(LOOK))
-    reader.counting = True
+    rows = int(client.run(ROWS)[0])
+    reader.take()
     time.sleep(o.seconds)
-    reader.counting = False
+    counts = reader.take()
     processes.sample(client.run(WORKERS))
     cpu, seconds = sum(processes.cpu.values()) - before, time.monotonic() - start
-    rows = sum(int(line.split("|")[2]) for line in client.run(LOOK)) - rows
+    rows = int(client.run(ROWS)[0]) - rows
     key_ms = read_by_key(5)
     reader.done = True
     reader.join()
     generator.end()
     client.drop()
     return {"rate": rate, "rows_s": rows / seconds, "cpu": 100 * cpu / seconds, "key_ms": key_ms,
-            **{name: percentile_of(reader.counts, p) for name, p in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
-            "max": max(reader.counts, default=None)}
+            **{name: percentile_of(counts, p) for name, p in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
+            "max": max(counts, default=None)}
 
 
 def ready_at(log):
@@ -139,15 +112,14 @@ def measure_restart(o, topic):
                     int(client.run("SELECT sum(lag) FROM tidemark.partitions;")[0]) > max(o.rates):
                 pass
             _, restarts = ready_at(log)
-            rows = client.run("SELECT sum(rows) FROM tidemark.partitions;")
             os.kill(int(client.run(WORKERS)[0]), signal.SIGKILL)
             killed = time.time()
             while ready_at(log)[1] == restarts:
                 time.sleep(0.01)
             stamp = ready_at(log)[0]
             ready = float(client.run(f"SELECT extract(epoch FROM timestamptz '{stamp} {time.strftime('%z')}');")[0])
-            rows = client.run("SELECT sum(rows) FROM tidemark.partitions;")
-            while client.run("SELECT sum(rows) FROM tidemark.partitions;") == rows:
+            rows = client.run(ROWS)
+            while client.run(ROWS) == rows:
                 time.sleep(0.005)
             results.append((time.time() - ready, ready - killed))
             time.sleep(5)

@@ -103,21 +103,24 @@ class Client:
 class Latency(threading.Thread):
     """Milliseconds from an event to its being visible, how many of each."""
 
-    def __init__(self):
+    def __init__(self, database=DATABASE, look_s=LOOK_S, every_ms=True):
+        """every_ms: there are events in each; otherwise only the last one of a look counts."""
         super().__init__(daemon=True)
+        self.database, self.look_s, self.every_ms = database, look_s, every_ms
         self.lock, self.counts, self.done = threading.Lock(), collections.Counter(), False
 
     def run(self):
-        client, seen = Client(), {}
+        client, seen = Client(self.database), {}
         while not self.done:
             rows = [row.split("|") for row in client.run(LOOK)]
             now = int(time.time() * 1000)
             with self.lock:
                 for partition, at in ((row[0], int(row[1])) for row in rows if row[1]):
-                    for ms in range(seen.get(partition, at) + 1, at + 1):
+                    first = seen.get(partition, at) + 1
+                    for ms in range(first if self.every_ms else max(first, at), at + 1):
                         self.counts[max(0, now - ms)] += 1
                     seen[partition] = max(at, seen.get(partition, at))
-            time.sleep(LOOK_S)
+            time.sleep(self.look_s)
         client.drop()
 
     def take(self):

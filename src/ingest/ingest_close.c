@@ -52,20 +52,25 @@ compare_views(const ListCell *a, const ListCell *b)
 	return left < right ? -1 : left > right;
 }
 
+/* Options of all views, in their order. */
+static ContinuousOptions *
+read_options(const List *views)
+{
+	ContinuousOptions *options = palloc(sizeof(ContinuousOptions) * Max(list_length(views), 1));
+
+	for (int i = 0; i < list_length(views); i++)
+		tm_view_read_options(((MetaView *) list_nth(views, i))->options, &options[i]);
+	return options;
+}
+
 /* The share of a view in what one commit closes. */
 static int
-limit_per_view(const List *views)
+limit_per_view(const ContinuousOptions *options, int nviews)
 {
 	int			n = 0;
-	const ListCell *lc;
 
-	foreach(lc, views)
-	{
-		ContinuousOptions options;
-
-		tm_view_read_options(((MetaView *) lfirst(lc))->options, &options);
-		n += VIEW_CLOSES(&options);
-	}
+	for (int i = 0; i < nviews; i++)
+		n += VIEW_CLOSES(&options[i]);
 	return Max(CLOSE_LIMIT / Max(n, 1), CLOSE_LIMIT_MIN);
 }
 
@@ -73,19 +78,20 @@ bool
 tm_ingest_close_views(List *views, TimestampTz watermark, bool careful)
 {
 	List	   *ordered = list_copy(views);
-	CloseStep	step = {.watermark = watermark,.limit = limit_per_view(views)};
+	CloseStep	step = {.watermark = watermark};
+	ContinuousOptions *options;
 	bool		more = false;
 	ListCell   *lc;
 
 	list_sort(ordered, compare_views);
+	options = read_options(ordered);
+	step.limit = limit_per_view(options, list_length(ordered));
 	foreach(lc, ordered)
 	{
 		MetaView   *view = lfirst(lc);
-		ContinuousOptions options;
 
-		tm_view_read_options(view->options, &options);
-		step.closes = VIEW_CLOSES(&options);
-		step.notifies = options.notify != NULL;
+		step.closes = VIEW_CLOSES(&options[foreach_current_index(lc)]);
+		step.notifies = options[foreach_current_index(lc)].notify != NULL;
 		if (view->state == META_FAILED || !(step.closes || step.notifies))
 			continue;
 		CHECK_FOR_INTERRUPTS();

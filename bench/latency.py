@@ -79,7 +79,7 @@ def measure_rate(o, topic, rate):
     before, start = sum(processes.cpu.values()), time.monotonic()
     rows = int(client.run(ROWS)[0])
     reader.take()
-    time.sleep(o.seconds)
+    alone = re.search(r"(\d+) ms p50, (\d+) ms p99", command("floor", "--latency", str(o.seconds), o.brokers, topic))
     counts = reader.take()
     processes.sample(client.run(WORKERS))
     cpu, seconds = sum(processes.cpu.values()) - before, time.monotonic() - start
@@ -90,6 +90,7 @@ def measure_rate(o, topic, rate):
     generator.end()
     client.drop()
     return {"rate": rate, "rows_s": rows / seconds, "cpu": 100 * cpu / seconds, "key_ms": key_ms,
+            "alone50": int(alone.group(1)), "alone99": int(alone.group(2)),
             **{name: percentile_of(counts, p) for name, p in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
             "max": max(counts, default=None)}
 
@@ -130,8 +131,8 @@ def measure_restart(o, topic):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--rates", type=lambda s: [int(x) for x in s.split(",")], default=[20, 10000, 50000])
-    p.add_argument("--seconds", type=int, default=20)
+    p.add_argument("--rates", type=lambda s: [int(x) for x in s.split(",")], default=[5, 20, 10000, 50000])
+    p.add_argument("--seconds", type=int, default=40)
     p.add_argument("--state", type=int, default=7000000)
     p.add_argument("--repeat", type=int, default=3)
     o = p.parse_args()
@@ -147,11 +148,12 @@ def main():
     while session.run("SELECT tidemark.wait_caught_up('bid_stream', '0') AND tidemark.wait_caught_up('v', '0');") != ["t"]:
         time.sleep(0.5)
     session.run("VACUUM ANALYZE;")
-    print(f"{'asked/s':>8}  {'rows/s':>8}  {'p50 ms':>7}  {'p99 ms':>7}  {'p99.9 ms':>8}  {'max ms':>7}  {'CPU %':>6}  {'one group by key, ms':>20}")
+    print(f"{'asked/s':>8}  {'rows/s':>8}  {'p50 ms':>7}  {'p99 ms':>7}  {'p99.9 ms':>8}  {'max ms':>7}  "
+          f"{'Kafka p50':>9}  {'Kafka p99':>9}  {'CPU %':>6}  {'one group by key, ms':>20}")
     for rate in o.rates:
         r = measure_rate(o, topic, rate)
         print(f"{r['rate']:>8,}  {r['rows_s']:>8,.0f}  {r['p50']:>7}  {r['p99']:>7}  {r['p999']:>8}  {r['max']:>7}  "
-              f"{r['cpu']:>6.0f}  {r['key_ms']:>20.3f}", flush=True)
+              f"{r['alone50']:>9}  {r['alone99']:>9}  {r['cpu']:>6.0f}  {r['key_ms']:>20.3f}", flush=True)
     if o.repeat and o.state:
         size = session.run("SELECT pg_total_relation_size(state_table) FROM tidemark_state.view WHERE view = 'large'::regclass;")[0]
         restarts = measure_restart(o, topic)

@@ -101,7 +101,7 @@ open_producer(void)
 		{"compression.type", options.compression},
 		{"acks", options.acks},
 		{"enable.idempotence", strcmp(options.acks, "all") == 0 ? "true" : "false"},
-		{"linger.ms", options.pace > 0 ? "2" : "20"},
+		{"linger.ms", options.pace == 0 ? "20" : options.pace < 1000 ? "0" : "2"},
 		{"batch.num.messages", "10000"},
 		{"queue.buffering.max.messages", "500000"}
 	};

@@ -14,7 +14,7 @@
  * A worker reads its anchor again by a client of its own (the other one would
  * lose its place), after a batch was gathered and before it is applied, while no
  * transaction is open: if the anchor is there now, then all that was gathered
- * came from the same log.  That takes three round trips, so a check is good for
+ * came from the same log.  That takes a round trip, so a check is good for
  * some time: CHECK_SHARE times what it took, within RECHECK_MIN_US and
  * RECHECK_MAX_US.  This is what follows:
  *

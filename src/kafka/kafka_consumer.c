@@ -536,70 +536,122 @@ tm_kafka_consumer_drain_fd(KafkaConsumer *consumer)
 
 /* ---- one message ---- */
 
+/* Stop reading, but keep what came. */
+static void
+end_single(KafkaConsumer *consumer, int partition)
+{
+	consumer->partitions[partition].assigned = false;
+	(void) rd_kafka_assign(consumer->rk, NULL);
+}
+
+/* No message, nor anything that says why. */
+static void
+throw_single_timeout(KafkaConsumer *consumer, int partition, int64 offset, int timeout_ms)
+{
+	end_single(consumer, partition);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not read partition %d of topic \"%s\" at offset %lld",
+					partition, consumer->topic, (long long) offset),
+			 consumer->in_trouble ?
+			 errdetail("The client library reports: %s",
+					   consumer->trouble_text) :
+			 errdetail("No Kafka broker answered within %d ms.",
+					   timeout_ms)));
+}
+
+/*
+ * Take one thing from the queue of the partition: the message that was asked
+ * for goes to consumer->single.  With probe, what is wrong is not said but
+ * returned: false.
+ */
+static bool
+take_single(KafkaConsumer *consumer, int partition, int64 offset, bool probe)
+{
+	rd_kafka_message_t *rkm;
+
+	CHECK_FOR_INTERRUPTS();
+	tm_kafka_error_drain(consumer);
+	if (!probe)
+		throw_failure(consumer);
+	if (tm_kafka_error_consume(consumer,
+							   consumer->ordered ?
+							   consumer->partitions[partition].queue :
+							   consumer->consumer_queue,
+							   KAFKA_SLICE_MS, consumer->chunk, 1) <= 0)
+		return true;
+	consumer->chunk_next = 0;
+	consumer->chunk_count = 1;
+	rkm = consumer->chunk[0];
+	if (rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (probe && rkm->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+		{
+			rd_kafka_message_destroy(rkm);
+			consumer->chunk_next = 1;
+			return false;
+		}
+		(void) handle_event(consumer, rkm);
+		return true;
+	}
+	consumer->chunk_next = 1;
+	if (rkm->partition != partition || rkm->offset < offset)
+		rd_kafka_message_destroy(rkm);
+	else
+		consumer->single = rkm;
+	return true;
+}
+
+/*
+ * Read from there until a message came or the partition ended.  False, with
+ * probe only, when something else did.
+ */
+static bool
+read_single(KafkaConsumer *consumer, int partition, int64 offset, int timeout_ms, bool probe)
+{
+	int32		number = partition;
+	int64		deadline = tm_clock_monotonic_us() + (int64) timeout_ms * 1000;
+
+	tm_kafka_consumer_assign(consumer, 1, &number, &offset);
+	while (consumer->single == NULL && !consumer->partitions[partition].at_end)
+	{
+		if (tm_clock_monotonic_us() >= deadline)
+		{
+			if (probe)
+				return false;
+			throw_single_timeout(consumer, partition, offset, timeout_ms);
+		}
+		if (!take_single(consumer, partition, offset, probe))
+			return false;
+	}
+	return true;
+}
+
 const KafkaMessage *
 tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 							int64 offset, int timeout_ms)
 {
-	int32		number = partition;
-	int64		deadline = tm_clock_monotonic_us() +
-	(int64) timeout_ms * 1000;
 	int64		earliest;
 	int64		end;
 
 	Assert(consumer->batch_count == 0);
 	tm_kafka_consumer_discard(consumer);
-	tm_kafka_consumer_query_offsets(consumer, partition, &earliest, &end,
-									timeout_ms);
-	if (offset >= end)
-		return NULL;
-	offset = Max(offset, earliest);
-	tm_kafka_consumer_assign(consumer, 1, &number, &offset);
 
-	while (consumer->single == NULL &&
-		   !consumer->partitions[partition].at_end)
+	/*
+	 * Most of the time it is there, and one round trip is all it takes.
+	 * Otherwise we find out first where the partition begins and ends.
+	 */
+	if (!read_single(consumer, partition, offset, Min(timeout_ms, KAFKA_SLICE_MS), true))
 	{
-		rd_kafka_message_t *rkm;
-
-		CHECK_FOR_INTERRUPTS();
-		tm_kafka_error_drain(consumer);
-		throw_failure(consumer);
-		if (tm_clock_monotonic_us() >= deadline)
-		{
-			(void) rd_kafka_assign(consumer->rk, NULL);
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("could not read partition %d of topic \"%s\" at offset %lld",
-							partition, consumer->topic, (long long) offset),
-					 consumer->in_trouble ?
-					 errdetail("The client library reports: %s",
-							   consumer->trouble_text) :
-					 errdetail("No Kafka broker answered within %d ms.",
-							   timeout_ms)));
-		}
-		if (tm_kafka_error_consume(consumer,
-								   consumer->ordered ?
-								   consumer->partitions[partition].queue :
-								   consumer->consumer_queue,
-								   KAFKA_SLICE_MS, consumer->chunk, 1) <= 0)
-			continue;
-		consumer->chunk_next = 0;
-		consumer->chunk_count = 1;
-		rkm = consumer->chunk[0];
-		if (rkm->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			(void) handle_event(consumer, rkm);
-			continue;
-		}
-		consumer->chunk_next = 1;
-		if (rkm->partition != partition || rkm->offset < offset)
-			rd_kafka_message_destroy(rkm);
-		else
-			consumer->single = rkm;
+		end_single(consumer, partition);
+		tm_kafka_consumer_query_offsets(consumer, partition, &earliest, &end,
+										timeout_ms);
+		if (offset >= end)
+			return NULL;
+		(void) read_single(consumer, partition, Max(offset, earliest), timeout_ms, false);
 	}
 
-	/* stop reading, but keep the answer */
-	consumer->partitions[partition].assigned = false;
-	(void) rd_kafka_assign(consumer->rk, NULL);
+	end_single(consumer, partition);
 	if (consumer->single == NULL)
 		return NULL;
 	tm_kafka_error_clear(consumer);

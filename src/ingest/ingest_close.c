@@ -19,8 +19,8 @@
 #include "view/view.h"
 
 /* Groups that one commit closes, and in each view if there are many. */
-#define CLOSE_LIMIT		10000
-#define CLOSE_LIMIT_MIN	1000
+#define CLOSE_LIMIT		2000
+#define CLOSE_LIMIT_MIN	250
 
 /* One view at work. */
 typedef struct CloseStep

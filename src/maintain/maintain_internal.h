@@ -147,6 +147,41 @@ extern RowStatement *tm_row_statement_create(const char *sql, MemoryContext cxt)
 extern uint64 tm_row_statement_run(RowStatement *statement, const RowList *rows, TimestampTz at,
 								   Tuplestorestate *result, TupleDesc *tupdesc);
 
+/* ---- window_walk.c: rows of windows that have ended ---- */
+
+/* A table whose rows belong to windows. */
+typedef struct WindowTable
+{
+	AttrNumber	lead;			/* column that orders its windows */
+	int64		distance;		/* a window ends at most this much later; -1:
+								 * unknown */
+	ExprState  *end;			/* end of the window of a row */
+	RowList		ahead;			/* seen by a walk that gave others */
+	int			next;			/* of them to be given */
+	int			look_ahead;		/* how many a walk may remember */
+} WindowTable;
+
+/* Prepare it, in the current context; distance and end as above. */
+extern void tm_window_table_init(WindowTable *table, AttrNumber lead, int64 distance, Expr *end);
+
+typedef struct WindowWalk
+{
+	WindowTable *table;
+	TimestampTz done;			/* windows up to here were dealt with */
+	TimestampTz until;			/* and are to be */
+	bool		stay;			/* those dealt with are still in the table */
+	int			limit;			/* of rows; whole windows if they stay */
+	RowList		rows;			/* out */
+	TimestampTz reached;		/* out: with these rows all up to here is
+								 * dealt with; from done to until */
+} WindowWalk;
+
+/*
+ * The next rows; the caller holds the view's lock.  None, and reached is until:
+ * there are no more.
+ */
+extern void tm_window_walk(WindowWalk *walk, Oid relid);
+
 /* ---- delta_merge.c ---- */
 
 typedef struct DeltaMerge

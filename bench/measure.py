@@ -160,16 +160,44 @@ class Session:
         self.psql.wait()
 
 
+class Share:
+    """Holds each process at a share of a processor, in a control group of its own."""
+
+    def __init__(self, percent):
+        self.percent, self.groups = percent, {}
+        self.v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
+    def hold(self, pid):
+        group = f"/sys/fs/cgroup/{'' if self.v2 else 'cpu/'}tidemark-bench-{pid}"
+        settings = [("cpu.max", f"{self.percent * 100} 10000")] if self.v2 else \
+            [("cpu.cfs_period_us", "10000"), ("cpu.cfs_quota_us", str(self.percent * 100))]
+        os.mkdir(group)
+        self.groups[pid] = group
+        for name, value in [*settings, ("cgroup.procs", pid)]:
+            with open(f"{group}/{name}", "w") as f:
+                f.write(value)
+
+    def release(self):
+        """When the processes end."""
+        for pid, group in self.groups.items():
+            while os.path.exists(f"/proc/{pid}"):
+                time.sleep(0.01)
+            os.rmdir(group)
+        self.groups.clear()
+
+
 class Processes:
     """CPU seconds and peak memory of processes, also of those that ended."""
 
-    def __init__(self):
-        self.cpu, self.peak_kb = {}, {}
+    def __init__(self, share=None):
+        self.cpu, self.peak_kb, self.share = {}, {}, share
         self.delay_s = 0.0      # how long the last one's first thread was ready but had no processor
 
     def sample(self, pids):
         for pid in pids:
             try:
+                if self.share and pid not in self.share.groups:
+                    self.share.hold(pid)
                 with open(f"/proc/{pid}/stat") as f:
                     fields = f.read().rsplit(")", 1)[1].split()
                 with open(f"/proc/{pid}/status") as f:
@@ -262,7 +290,7 @@ def measure_case(o, topic, letter, log):
     session.close()
     session = Session(f"bench_{letter}")
     session.run(STREAM.format(brokers=o.brokers, topic=topic, options=case.options) + case.before)
-    processes = Processes()
+    processes = Processes(o.share)
     log_start = log.seek(0, os.SEEK_END)
     wal = session.run("SELECT pg_current_wal_insert_lsn();")[0]
     backend = session.run("SELECT pg_backend_pid();")
@@ -288,6 +316,8 @@ def measure_case(o, topic, letter, log):
     session = Session("postgres")
     session.run(f'DROP DATABASE "bench_{letter}" WITH (FORCE);')
     session.close()
+    if o.share:
+        o.share.release()
     return {"cpu_s": cpu, "wall_s": wall, "us_per_event": cpu * 1e6 / o.events,
             "events_per_cpu_s": o.events / cpu if cpu else None, "events_per_s": o.events / wall,
             "batches": len(batches), "batch_p50_ms": percentile(batches, 0.5),
@@ -343,6 +373,7 @@ def main():
     p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--compression", default="none")
     p.add_argument("--cases", default="".join(CASES))
+    p.add_argument("--worker-cpu", type=lambda s: Share(int(s)), dest="share", metavar="PERCENT")
     p.add_argument("--output", default=os.path.join(os.path.dirname(__file__), "results.json"))
     o = p.parse_args()
     if set(o.cases) - set(CASES):

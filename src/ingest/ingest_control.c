@@ -129,7 +129,7 @@ check_table(Oid stream, Oid table)
 	MetaIngest *other;
 
 	require_owner(table);
-	tm_store_check_table(table);
+	tm_store_check_table(table, tm_stream_get_options(stream)->lose_rows_on_crash);
 	other = tm_meta_ingest_find_by_table(table);
 	if (other != NULL && other->stream != stream)
 		ereport(ERROR,

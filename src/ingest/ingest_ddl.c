@@ -238,7 +238,7 @@ statement_table(Node *stmt)
 	return RangeVarGetRelid(rel, NoLock, true);
 }
 
-/* Is the table that an ingest fills still one that it can fill? */
+/* Is the table that an ingest fills, or is to fill for its views, still one that it can fill? */
 static void
 check_table(Node *stmt)
 {
@@ -252,8 +252,15 @@ check_table(Node *stmt)
 	tables = lcons_oid(relid, get_rel_relispartition(relid) ?
 					   get_partition_ancestors(relid) : NIL);
 	foreach(lc, tables)
-		if (tm_meta_ingest_find_by_table(lfirst_oid(lc)) != NULL)
-		tm_store_check_table(lfirst_oid(lc));
+	{
+		MetaIngest *ingest = tm_meta_ingest_find_by_table(lfirst_oid(lc));
+
+		if (ingest != NULL)
+			tm_store_check_table(lfirst_oid(lc),
+								 tm_stream_get_options(ingest->stream)->lose_rows_on_crash);
+		else if (tm_meta_view_list(lfirst_oid(lc)) != NIL)
+			tm_store_check_table(lfirst_oid(lc), true);
+	}
 }
 
 void

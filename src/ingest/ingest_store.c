@@ -290,10 +290,10 @@ fill_slot(StoreRun *run, int row, TupleTableSlot *slot)
 
 /* A table partition may have come since the table was checked. */
 static void
-check_leaf(Relation rel)
+check_leaf(const StoreTarget *target, Relation rel)
 {
 	tm_store_check_partition(rel->rd_rel->relkind, rel->rd_rel->relpersistence,
-							 RelationGetRelationName(rel));
+							 RelationGetRelationName(rel), target->may_lose);
 }
 
 /* The rows now go into another table partition. */
@@ -328,7 +328,7 @@ route_row(StoreRun *run, TupleTableSlot *slot)
 							 run->estate);
 	if (leaf != run->leaf)
 	{
-		check_leaf(leaf->ri_RelationDesc);
+		check_leaf(run->target, leaf->ri_RelationDesc);
 		enter_leaf(run, leaf);
 	}
 

@@ -18,10 +18,16 @@ typedef struct StoreTarget StoreTarget;
 /*
  * May raw rows be stored in this relation?  It must be a permanent plain or
  * partitioned table of the user's, and its table partitions permanent, too, and
- * no foreign tables: 42809 or 0A000 with a hint otherwise.  No privilege is
+ * no foreign tables: 42809 or 0A000 with a hint otherwise.  may_lose: they may
+ * be unlogged as long as no continuous view reads the table.  No privilege is
  * checked, no lock is taken.
  */
-extern void tm_store_check_table(Oid relid);
+extern void tm_store_check_table(Oid relid, bool may_lose);
+
+/*
+ * Is the table unlogged, or a table partition of it, and nothing in any of them?
+ */
+extern bool tm_store_is_emptied(Oid relid);
 
 /*
  * Prepare storing rows of stream's layout into table, in cxt.  The caller holds
@@ -29,8 +35,8 @@ extern void tm_store_check_table(Oid relid);
  * A stream column the table lacks is not stored; a table column the stream
  * lacks takes its default.  Types must match exactly or be binary coercible or
  * have an assignment cast, else 42804; a stream column cannot fill a generated
- * column: 42P10.  Checks the table as tm_store_check_table does, and the
- * privilege to INSERT.
+ * column: 42P10.  Checks the table as tm_store_check_table does (may_lose as
+ * the stream's option says), and the privilege to INSERT.
  */
 extern StoreTarget *tm_store_open(Relation table, Relation stream, MemoryContext cxt);
 

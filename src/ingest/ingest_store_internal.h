@@ -24,6 +24,7 @@ typedef struct StoreColumn
 struct StoreTarget
 {
 	Oid			relid;
+	bool		may_lose;		/* rows, in unlogged tables */
 	MemoryContext cxt;			/* owns everything here */
 	int			natts;			/* of the table, as are columns and wanted */
 	StoreColumn *columns;
@@ -45,6 +46,7 @@ extern StorePhase tm_store_get_phase(void);
  * Would this table partition keep rows as the offsets are kept?  0A000 if it is
  * unlogged, temporary or a foreign table.
  */
-extern void tm_store_check_partition(char relkind, char persistence, const char *name);
+extern void tm_store_check_partition(char relkind, char persistence, const char *name,
+									 bool may_lose);
 
 #endif							/* TM_INGEST_STORE_INTERNAL_H */

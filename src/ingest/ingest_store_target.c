@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -27,6 +28,7 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/bufmgr.h"
 #include "storage/lockdefs.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -70,9 +72,10 @@ check_kind(Oid relid, Form_pg_class form)
 
 /* Would a crash empty the table while the offsets stay? */
 static void
-check_persistence(char persistence, const char *name)
+check_persistence(char persistence, const char *name, bool may_lose)
 {
-	if (persistence == RELPERSISTENCE_PERMANENT)
+	if (persistence == RELPERSISTENCE_PERMANENT ||
+		(persistence == RELPERSISTENCE_UNLOGGED && may_lose))
 		return;
 	ereport(ERROR,
 			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -82,11 +85,11 @@ check_persistence(char persistence, const char *name)
 			errdetail("Its rows would be lost while the offsets of the ingest stay."),
 			persistence == RELPERSISTENCE_TEMP ?
 			errhint("Name a permanent table.") :
-			errhint("ALTER TABLE ... SET LOGGED makes it permanent."));
+			errhint("Use ALTER TABLE ... SET LOGGED, or option unlogged_table of the stream, which accepts the loss."));
 }
 
 void
-tm_store_check_partition(char relkind, char persistence, const char *name)
+tm_store_check_partition(char relkind, char persistence, const char *name, bool may_lose)
 {
 	if (relkind == RELKIND_FOREIGN_TABLE)
 		ereport(ERROR,
@@ -94,11 +97,25 @@ tm_store_check_partition(char relkind, char persistence, const char *name)
 				errmsg("cannot store raw rows in foreign table \"%s\"", name),
 				errdetail("What a foreign table keeps does not commit together with the offsets of the ingest."),
 				errhint("Detach that table partition, or replace it by a permanent table."));
-	check_persistence(persistence, name);
+	check_persistence(persistence, name, may_lose);
+}
+
+/* A view would keep what its table has lost. */
+static void
+check_unread(Oid relid, const char *name)
+{
+	if (tm_meta_view_list(relid) == NIL)
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("cannot store raw rows in unlogged table \"%s\"", name),
+			errdetail("A crash would empty it, and a continuous view over table \"%s\" could not be rebuilt.",
+					  get_rel_name(relid)),
+			errhint("Have the view over the stream, or make the table permanent with ALTER TABLE ... SET LOGGED."));
 }
 
 void
-tm_store_check_table(Oid relid)
+tm_store_check_table(Oid relid, bool may_lose)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Form_pg_class form;
@@ -110,7 +127,9 @@ tm_store_check_table(Oid relid)
 	form = (Form_pg_class) GETSTRUCT(tuple);
 
 	check_kind(relid, form);
-	check_persistence(form->relpersistence, NameStr(form->relname));
+	check_persistence(form->relpersistence, NameStr(form->relname), may_lose);
+	if (form->relpersistence == RELPERSISTENCE_UNLOGGED)
+		check_unread(relid, NameStr(form->relname));
 	if (form->relkind == RELKIND_PARTITIONED_TABLE)
 	{
 		ListCell   *lc;
@@ -120,9 +139,12 @@ tm_store_check_table(Oid relid)
 			Oid			child = lfirst_oid(lc);
 			char	   *name = get_rel_name(child);
 
-			if (name != NULL)
-				tm_store_check_partition(get_rel_relkind(child),
-										 get_rel_persistence(child), name);
+			if (name == NULL)
+				continue;
+			tm_store_check_partition(get_rel_relkind(child), get_rel_persistence(child),
+									 name, may_lose);
+			if (get_rel_persistence(child) == RELPERSISTENCE_UNLOGGED)
+				check_unread(relid, name);
 		}
 	}
 
@@ -134,6 +156,27 @@ tm_store_check_table(Oid relid)
 				errdetail("Raw rows are stored as COPY stores them, which knows no row security."),
 				errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY."));
 	ReleaseSysCache(tuple);
+}
+
+bool
+tm_store_is_emptied(Oid relid)
+{
+	bool		unlogged = false;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+		bool		empty = !RELKIND_HAS_STORAGE(rel->rd_rel->relkind) ||
+		RelationGetNumberOfBlocks(rel) == 0;
+
+		unlogged |= rel->rd_rel->relkind == RELKIND_RELATION &&
+			rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
+		table_close(rel, NoLock);
+		if (!empty)
+			return false;
+	}
+	return unlogged;
 }
 
 /* The live column of this name, or InvalidAttrNumber. */
@@ -247,7 +290,8 @@ tm_store_open(Relation table, Relation stream, MemoryContext cxt)
 	StoreTarget *target = palloc0(sizeof(StoreTarget));
 	AclResult	aclresult;
 
-	tm_store_check_table(RelationGetRelid(table));
+	target->may_lose = tm_stream_get_options(RelationGetRelid(stream))->lose_rows_on_crash;
+	tm_store_check_table(RelationGetRelid(table), target->may_lose);
 	aclresult = pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_INSERT);
 	if (aclresult != ACLCHECK_OK)
 		aclcheck_error(aclresult, OBJECT_TABLE, RelationGetRelationName(table));

@@ -229,6 +229,27 @@ init_positions(IngestWorker *worker, int n, const MetaPartition *partitions)
 	return offsets;
 }
 
+/* Tell it once, by the first worker. */
+static void
+warn_emptied(const IngestWorker *worker, const MetaIngest *ingest)
+{
+	int			n;
+	MetaPartition *partitions;
+	int64		rows = 0;
+
+	if (worker->index != 0 || !worker->options->lose_rows_on_crash ||
+		!OidIsValid(ingest->into_table))
+		return;
+	partitions = tm_meta_partition_list(worker->stream, &n);
+	for (int i = 0; i < n; i++)
+		rows += partitions[i].rows;
+	if (rows > 0 && tm_store_is_emptied(ingest->into_table))
+		ereport(WARNING,
+				(errmsg("table \"%s\" is empty after %lld rows were stored",
+						get_rel_name(ingest->into_table), (long long) rows),
+				 errdetail("PostgreSQL empties unlogged tables after a crash. Continuous views over the stream are not affected.")));
+}
+
 typedef enum StartOutcome
 {
 	START_DONE,
@@ -264,6 +285,7 @@ save_start(IngestWorker *worker, const StartView *view, const IngestLog *log,
 		worker->workers = ingest->workers;
 		worker->nall = nall;
 		worker->name = view->name;
+		warn_emptied(worker, ingest);
 		*offsets = init_positions(worker, n, mine);
 		worker->consumer = tm_stream_open_consumer(worker->options, worker->options->owner,
 												   Max(n, 1), worker->cxt);

@@ -71,6 +71,7 @@ typedef struct StreamOptions
 	int			max_rate;		/* messages a second, all workers; 0 = no
 								 * limit */
 	int64		shed_above_lag; /* offsets of a partition; 0 = never */
+	bool		lose_rows_on_crash; /* raw rows may go to unlogged tables */
 	bool		read_committed;
 	char	   *group_id;		/* NULL = none */
 	char	   *client_id;

@@ -66,6 +66,12 @@ static const Choice error_actions[] = {
 	{NULL}
 };
 
+static const Choice unlogged_tables[] = {
+	{"refuse", false},
+	{"lose_rows_on_crash", true},
+	{NULL}
+};
+
 static const Choice null_event_times[] = {
 	{"dead_letter", false},
 	{"keep", true},
@@ -325,6 +331,8 @@ tm_stream_parse_table_option(StreamOptions *options, const char *name,
 		options->max_rate = parse_integer(name, value, 0, 1, PG_INT32_MAX);
 	else if (strcmp(name, "shed_above_lag") == 0)
 		options->shed_above_lag = parse_bigint(name, value, 1, MAX_LAG);
+	else if (strcmp(name, "unlogged_table") == 0)
+		options->lose_rows_on_crash = parse_choice(name, value, unlogged_tables);
 	else if (strcmp(name, "isolation_level") == 0)
 		options->read_committed = parse_choice(name, value, isolation_levels);
 	else if (strcmp(name, "group_id") == 0)

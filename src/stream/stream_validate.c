@@ -44,8 +44,8 @@ static const char *const kind_names[] = {
 static const char *const table_options[] = {
 	"batch_max_bytes", "batch_max_delay", "batch_max_rows", "client_id",
 	"event_time", "format", "group_id", "isolation_level", "max_error_ratio",
-	"max_rate", "null_event_time", "on_error", "shed_above_lag", "topic", "watermark_delay",
-	"watermark_idle_timeout", "watermark_max_future", "watermark_when_idle"
+	"max_rate", "null_event_time", "on_error", "shed_above_lag", "topic", "unlogged_table",
+	"watermark_delay", "watermark_idle_timeout", "watermark_max_future", "watermark_when_idle"
 };
 
 static const char *const column_options[] = {"field", "metadata", "time_unit"};

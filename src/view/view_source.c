@@ -305,6 +305,23 @@ check_inheritance(Oid source, const RangeTblEntry *rte, ParseState *pstate, int 
 					   "It has no rows of its own; omit ONLY.");
 }
 
+static void
+check_persistence(Oid source, ParseState *pstate, int location)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(source, NoLock, NULL))
+	{
+		if (get_rel_persistence(lfirst_oid(lc)) != RELPERSISTENCE_PERMANENT)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("table \"%s\" is unlogged or temporary", get_rel_name(lfirst_oid(lc))),
+					 errdetail("A continuous view over it could not survive a crash."),
+					 errhint("Use ALTER TABLE ... SET LOGGED, or another table."),
+					 parser_errposition(pstate, location)));
+	}
+}
+
 /* The source itself: kind, row security, and the ways it may be written. */
 static void
 check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
@@ -335,13 +352,7 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 	if (rte->tablesample != NULL)
 		tm_view_refuse(pstate, exprLocation((Node *) rte->tablesample), "TABLESAMPLE is",
 					   "Use a condition on a column in WHERE.");
-	if (get_rel_persistence(spec->source) != RELPERSISTENCE_PERMANENT)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("table \"%s\" is unlogged or temporary", name),
-				 errdetail("A continuous view over it could not survive a crash."),
-				 errhint("Use ALTER TABLE ... SET LOGGED, or another table."),
-				 parser_errposition(pstate, location)));
+	check_persistence(spec->source, pstate, location);
 	if (check_enable_rls(spec->source, view_owner, true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -90,7 +90,7 @@ check_end(const StreamOptions *options, KafkaConsumer *reader, const IngestAncho
 	int64		earliest;
 	int64		end;
 
-	tm_kafka_consumer_query_offsets(reader, anchor->partition, &earliest, &end, timeout_ms);
+	tm_kafka_consumer_query_offsets(reader, anchor->partition, 1, &earliest, &end, timeout_ms);
 	if (end <= anchor->offset)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),

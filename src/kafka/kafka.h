@@ -121,8 +121,11 @@ extern int	tm_kafka_consumer_partitions(KafkaConsumer *consumer, int timeout_ms)
 /* Cluster id of the brokers, palloc'd. */
 extern char *tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_ms);
 
-/* Earliest and end offset of a partition (end: last stable under read_committed). */
-extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
+/*
+ * Earliest and end offsets of partitions first .. first + n - 1 (end: last stable
+ * under read_committed).  Waits up to timeout_ms for each thousand.
+ */
+extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int first, int n,
 											int64 *earliest, int64 *end, int timeout_ms);
 
 /*

@@ -644,7 +644,7 @@ tm_kafka_consumer_fetch_one(KafkaConsumer *consumer, int partition,
 	if (!read_single(consumer, partition, offset, Min(timeout_ms, KAFKA_SLICE_MS), true))
 	{
 		end_single(consumer, partition);
-		tm_kafka_consumer_query_offsets(consumer, partition, &earliest, &end,
+		tm_kafka_consumer_query_offsets(consumer, partition, 1, &earliest, &end,
 										timeout_ms);
 		if (offset >= end)
 			return NULL;

@@ -91,7 +91,12 @@ tm_kafka_order_begin(KafkaConsumer *consumer)
 	{
 		KafkaPartition *part = &consumer->partitions[i];
 
-		part->passed = !part->assigned;
+		/*
+		 * what is idle is not looked at for each chunk: there may be
+		 * thousands
+		 */
+		part->passed = !part->assigned || part->queue == NULL ||
+			(part->at_end && rd_kafka_queue_length(part->queue) == 0);
 	}
 }
 

@@ -28,6 +28,9 @@
 /* ... and after this silence we say that none is. */
 #define KAFKA_SILENT_US		INT64CONST(10000000)
 
+/* So many partitions in one question about offsets. */
+#define KAFKA_OFFSETS_MAX	1000
+
 /* One question; the answer goes to arg. */
 typedef rd_kafka_resp_err_t (*KafkaQuestion) (KafkaConsumer *consumer,
 											  void *arg, int slice_ms);
@@ -93,11 +96,11 @@ answered(KafkaConsumer *consumer, rd_kafka_resp_err_t err, int partition)
  */
 static void
 ask_or_throw(KafkaConsumer *consumer, KafkaQuestion question, void *arg,
-			 int partition, const char *what, int timeout_ms)
+			 const int *partition, const char *what, int timeout_ms)
 {
 	rd_kafka_resp_err_t err = ask(consumer, question, arg, timeout_ms);
 
-	if (answered(consumer, err, partition))
+	if (answered(consumer, err, partition ? *partition : -1))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -142,7 +145,7 @@ tm_kafka_consumer_partitions(KafkaConsumer *consumer, int timeout_ms)
 {
 	int			npartitions = 0;
 
-	ask_or_throw(consumer, question_partitions, &npartitions, -1,
+	ask_or_throw(consumer, question_partitions, &npartitions, NULL,
 				 "the partitions", timeout_ms);
 	return npartitions;
 }
@@ -164,7 +167,7 @@ tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_ms)
 	char	   *id = NULL;
 	char		copy[KAFKA_TEXT_SIZE];
 
-	ask_or_throw(consumer, question_cluster_id, &id, -1, "the cluster",
+	ask_or_throw(consumer, question_cluster_id, &id, NULL, "the cluster",
 				 timeout_ms);
 	tm_kafka_error_text(NIL, id, copy, sizeof(copy));
 	rd_kafka_mem_free(consumer->rk, id);
@@ -173,37 +176,92 @@ tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_ms)
 
 /* ---- offsets ---- */
 
-typedef struct OffsetsAnswer
-{
-	int			partition;
-	int64		earliest;
-	int64		end;
-} OffsetsAnswer;
-
 /*
- * One bound: RD_KAFKA_OFFSET_BEGINNING or RD_KAFKA_OFFSET_END, which stand for
- * times here.  Not by rd_kafka_query_watermark_offsets(): before 2.3 that waits
- * for as long as the leader cannot be reached, whatever timeout it is given.
+ * The first offset at or after a time, of several partitions.  BEGINNING and END
+ * of the library stand for times, too.
  */
-static rd_kafka_resp_err_t
-ask_bound(KafkaConsumer *consumer, int partition, int64 bound, int64 *offset,
-		  int64 deadline)
+typedef struct TimeAnswer
 {
-	int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+	int			npartitions;
+	const int32 *partitions;
+	int64		time_ms;
+	int64	   *offsets;		/* KAFKA_OFFSET_NONE: no message that late */
+	int			partition;		/* that has an error */
+} TimeAnswer;
+
+/* Where the answer for a partition goes; the library may have sorted them. */
+static int64 *
+find_answer(const TimeAnswer *answer, int hint, int32 partition)
+{
+	if (hint < answer->npartitions && answer->partitions[hint] == partition)
+		return &answer->offsets[hint];
+	for (int i = 0; i < answer->npartitions; i++)
+		if (answer->partitions[i] == partition)
+			return &answer->offsets[i];
+	return NULL;
+}
+
+static rd_kafka_resp_err_t
+question_time(KafkaConsumer *consumer, void *arg, int slice_ms)
+{
+	TimeAnswer *answer = arg;
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
 
-	list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_list_add(list, consumer->topic,
-									  partition)->offset = bound;
-	err = rd_kafka_offsets_for_times(consumer->rk, list, (int) Max(left, 1));
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-		err = list->elems[0].err;
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset < 0)
-		err = RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE;
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-		*offset = list->elems[0].offset;
+	list = rd_kafka_topic_partition_list_new(answer->npartitions);
+	for (int i = 0; i < answer->npartitions; i++)
+		rd_kafka_topic_partition_list_add(list, consumer->topic,
+										  answer->partitions[i])->offset =
+			answer->time_ms;
+	err = rd_kafka_offsets_for_times(consumer->rk, list, slice_ms);
+	for (int i = 0; i < list->cnt && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+	{
+		const rd_kafka_topic_partition_t *found = &list->elems[i];
+		int64	   *offset = find_answer(answer, i, found->partition);
+
+		answer->partition = found->partition;
+		if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			err = found->err;
+		else if (offset != NULL)
+			*offset = found->offset >= 0 ? found->offset : KAFKA_OFFSET_NONE;
+	}
 	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
+/* Both ends of partitions first .. first + n - 1. */
+typedef struct OffsetsAnswer
+{
+	int			n;
+	int32		partitions[KAFKA_OFFSETS_MAX];
+	int64	   *earliest;
+	int64	   *end;
+	bool		have_earliest;	/* an earlier slice found it out */
+	int			partition;		/* that has an error */
+} OffsetsAnswer;
+
+/*
+ * Not by rd_kafka_query_watermark_offsets(): before 2.3 that waits for as long as
+ * the leader cannot be reached, whatever timeout it is given.
+ */
+static rd_kafka_resp_err_t
+ask_bounds(KafkaConsumer *consumer, OffsetsAnswer *answer, int64 bound, int64 *offsets,
+		   int64 deadline)
+{
+	int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+	TimeAnswer	times = {answer->n, answer->partitions, bound, offsets, answer->partitions[0]};
+	rd_kafka_resp_err_t err;
+
+	for (int i = 0; i < answer->n; i++)
+		offsets[i] = KAFKA_OFFSET_NONE;
+	err = question_time(consumer, &times, (int) Max(left, 1));
+	for (int i = 0; i < answer->n && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+		if (offsets[i] == KAFKA_OFFSET_NONE)
+		{
+			times.partition = answer->partitions[i];
+			err = RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE;
+		}
+	answer->partition = times.partition;
 	return err;
 }
 
@@ -233,41 +291,52 @@ question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
 	/* what an earlier slice has found out is kept */
-	if (answer->earliest == KAFKA_OFFSET_NONE)
-		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_BEGINNING,
-						&answer->earliest, deadline);
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-		err = ask_bound(consumer, answer->partition, RD_KAFKA_OFFSET_END,
-						&answer->end, deadline);
+	if (!answer->have_earliest)
+		err = ask_bounds(consumer, answer, RD_KAFKA_OFFSET_BEGINNING, answer->earliest, deadline);
+	answer->have_earliest = err == RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (answer->have_earliest)
+		err = ask_bounds(consumer, answer, RD_KAFKA_OFFSET_END, answer->end, deadline);
 	if (err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 		err = confirm_unknown(consumer, answer->partition, deadline);
 	return err;
+}
+
+static void
+begin_offsets(OffsetsAnswer *answer, int first, int n, int64 *earliest, int64 *end)
+{
+	answer->n = n;
+	answer->earliest = earliest;
+	answer->end = end;
+	answer->have_earliest = false;
+	answer->partition = first;
+	for (int i = 0; i < n; i++)
+		answer->partitions[i] = first + i;
 }
 
 bool
 tm_kafka_query_try_offsets(KafkaConsumer *consumer, int partition,
 						   int64 *earliest, int64 *end, int timeout_ms)
 {
-	OffsetsAnswer answer = {partition, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
+	OffsetsAnswer answer;
 
-	if (ask(consumer, question_offsets, &answer, timeout_ms) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
-		return false;
-	*earliest = answer.earliest;
-	*end = answer.end;
-	return true;
+	begin_offsets(&answer, partition, 1, earliest, end);
+	return ask(consumer, question_offsets, &answer, timeout_ms) ==
+		RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 void
-tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int partition,
+tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int first, int n,
 								int64 *earliest, int64 *end, int timeout_ms)
 {
-	OffsetsAnswer answer = {partition, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
+	for (int done = 0; done < n; done += KAFKA_OFFSETS_MAX)
+	{
+		OffsetsAnswer answer;
 
-	ask_or_throw(consumer, question_offsets, &answer, partition,
-				 "the offsets", timeout_ms);
-	*earliest = answer.earliest;
-	*end = answer.end;
+		begin_offsets(&answer, first + done, Min(n - done, KAFKA_OFFSETS_MAX),
+					  earliest + done, end + done);
+		ask_or_throw(consumer, question_offsets, &answer, &answer.partition,
+					 "the offsets", timeout_ms);
+	}
 }
 
 bool
@@ -275,67 +344,27 @@ tm_kafka_consumer_try_ends(KafkaConsumer *consumer, int *n, int64 **ends,
 						   int timeout_ms)
 {
 	int64		deadline = deadline_after(timeout_ms);
+	int64	   *earliest;
 
 	if (!answered(consumer, ask(consumer, question_partitions, n, timeout_ms),
 				  -1))
 		return false;
 	*ends = palloc(sizeof(int64) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
+	earliest = palloc(sizeof(int64) * Max(*n, 1));
+	for (int done = 0; done < *n; done += KAFKA_OFFSETS_MAX)
 	{
-		OffsetsAnswer answer = {i, KAFKA_OFFSET_NONE, KAFKA_OFFSET_NONE};
+		OffsetsAnswer answer;
 		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
+		rd_kafka_resp_err_t err;
 
-		if (!answered(consumer, ask(consumer, question_offsets, &answer,
-									(int) Max(left, 0)), i))
+		begin_offsets(&answer, done, Min(*n - done, KAFKA_OFFSETS_MAX),
+					  earliest + done, *ends + done);
+		err = ask(consumer, question_offsets, &answer, (int) Max(left, 0));
+		if (!answered(consumer, err, answer.partition))
 			return false;
-		(*ends)[i] = answer.end;
 	}
+	pfree(earliest);
 	return true;
-}
-
-typedef struct TimeAnswer
-{
-	int			npartitions;
-	const int32 *partitions;
-	int64		time_ms;
-	int64	   *offsets;		/* KAFKA_OFFSET_NONE: no message that late */
-	int			partition;		/* that has an error */
-} TimeAnswer;
-
-static rd_kafka_resp_err_t
-question_time(KafkaConsumer *consumer, void *arg, int slice_ms)
-{
-	TimeAnswer *answer = arg;
-	rd_kafka_topic_partition_list_t *list;
-	rd_kafka_resp_err_t err;
-
-	list = rd_kafka_topic_partition_list_new(answer->npartitions);
-	for (int i = 0; i < answer->npartitions; i++)
-		rd_kafka_topic_partition_list_add(list, consumer->topic,
-										  answer->partitions[i])->offset =
-			answer->time_ms;
-	err = rd_kafka_offsets_for_times(consumer->rk, list, slice_ms);
-
-	/* the library may have sorted the list */
-	for (int i = 0; i < answer->npartitions; i++)
-	{
-		rd_kafka_topic_partition_t *found;
-
-		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			break;
-		found = rd_kafka_topic_partition_list_find(list, consumer->topic,
-												   answer->partitions[i]);
-		if (found == NULL)
-			err = RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
-		else if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			err = found->err;
-		else
-			answer->offsets[i] = found->offset >= 0 ? found->offset :
-				KAFKA_OFFSET_NONE;
-		answer->partition = answer->partitions[i];
-	}
-	rd_kafka_topic_partition_list_destroy(list);
-	return err;
 }
 
 /*
@@ -353,7 +382,7 @@ kafka_time(TimestampTz time)
 	return (time / 1000) + (time % 1000 > 0 ? 1 : 0) + epoch_us / 1000;
 }
 
-/* One question where the two bounds take two (see ask_bound()). */
+/* One question where the two bounds take two. */
 bool
 tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
 						  int timeout_ms)
@@ -382,7 +411,7 @@ tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 		TimeAnswer	answer = {npartitions, partitions, kafka_time(time),
 		offsets, -1};
 
-		ask_or_throw(consumer, question_time, &answer, -1, "the offsets",
+		ask_or_throw(consumer, question_time, &answer, NULL, "the offsets",
 					 timeout_ms);
 	}
 	for (int i = 0; i < npartitions; i++)
@@ -391,7 +420,7 @@ tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
 
 		if (offsets[i] == KAFKA_OFFSET_NONE)
-			tm_kafka_consumer_query_offsets(consumer, partitions[i],
+			tm_kafka_consumer_query_offsets(consumer, partitions[i], 1,
 											&earliest, &offsets[i],
 											(int) Max(left, KAFKA_SLICE_MS));
 	}

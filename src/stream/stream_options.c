@@ -269,16 +269,18 @@ static int
 list_broker_partitions(KafkaConsumer *consumer, StreamPartition **partitions)
 {
 	int			n = tm_kafka_consumer_partitions(consumer, STREAM_BROKER_TIMEOUT_MS);
+	int64	   *earliest = palloc_array(int64, n);
+	int64	   *end = palloc_array(int64, n);
 
+	tm_kafka_consumer_query_offsets(consumer, 0, n, earliest, end, STREAM_BROKER_TIMEOUT_MS);
 	*partitions = palloc_array(StreamPartition, n);
 	for (int i = 0; i < n; i++)
+		(*partitions)[i] = (StreamPartition)
 	{
-		StreamPartition *partition = &(*partitions)[i];
-
-		partition->partition = i;
-		tm_kafka_consumer_query_offsets(consumer, i, &partition->earliest,
-										&partition->end, STREAM_BROKER_TIMEOUT_MS);
-	}
+		.partition = i,.earliest = earliest[i],.end = end[i]
+	};
+	pfree(earliest);
+	pfree(end);
 	return n;
 }
 

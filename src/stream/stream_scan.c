@@ -126,21 +126,35 @@ open_source(StreamScan *scan)
 		scan->known[i].partition = i;
 }
 
+/* Ask for the bounds of known[first .. first + n - 1], whose numbers follow each other. */
+static void
+ask_known(StreamScan *scan, int first, int n)
+{
+	int64	   *earliest = palloc_array(int64, n);
+	int64	   *end = palloc_array(int64, n);
+
+	tm_kafka_consumer_query_offsets(get_consumer(scan), scan->known[first].partition, n,
+									earliest, end, STREAM_BROKER_TIMEOUT_MS);
+	for (int i = 0; i < n; i++)
+	{
+		scan->known[first + i].earliest = earliest[i];
+		scan->known[first + i].end = end[i];
+		scan->known[first + i].asked = true;
+	}
+	pfree(earliest);
+	pfree(end);
+}
+
 static KnownPartition *
 find_known(StreamScan *scan, int32 partition)
 {
 	for (int i = 0; i < scan->nknown; i++)
 	{
-		KnownPartition *known = &scan->known[i];
-
-		if (known->partition != partition)
+		if (scan->known[i].partition != partition)
 			continue;
-		if (!known->asked)
-			tm_kafka_consumer_query_offsets(get_consumer(scan), partition,
-											&known->earliest, &known->end,
-											STREAM_BROKER_TIMEOUT_MS);
-		known->asked = true;
-		return known;
+		if (!scan->known[i].asked)
+			ask_known(scan, i, 1);
+		return &scan->known[i];
 	}
 	return NULL;
 }
@@ -212,6 +226,13 @@ apply_since(StreamScan *scan, TimestampTz since)
 	pfree(offsets);
 }
 
+static bool
+is_to_be_asked(const StreamScan *scan, const StreamRange *range, int i)
+{
+	return i < scan->nknown && !scan->known[i].asked &&
+		tm_stream_range_has_partition(range, scan->known[i].partition);
+}
+
 static void
 choose_range(StreamScan *scan, const StreamRange *range)
 {
@@ -219,14 +240,16 @@ choose_range(StreamScan *scan, const StreamRange *range)
 		return;
 	for (int i = 0; i < scan->nknown; i++)
 	{
-		int32		partition = scan->known[i].partition;
-		KnownPartition *known;
+		const KnownPartition *known = &scan->known[i];
+		int			n = 0;
 
-		if (!tm_stream_range_has_partition(range, partition))
-			continue;
-		known = find_known(scan, partition);
-		tm_stream_scan_add(scan, partition, Max(known->earliest, range->offset_from),
-						   Min(known->end, range->offset_to), DT_NOBEGIN);
+		while (is_to_be_asked(scan, range, i + n))
+			n++;
+		if (n > 0)
+			ask_known(scan, i, n);
+		if (tm_stream_range_has_partition(range, known->partition))
+			tm_stream_scan_add(scan, known->partition, Max(known->earliest, range->offset_from),
+							   Min(known->end, range->offset_to), DT_NOBEGIN);
 	}
 	if (scan->options->transport == STREAM_KAFKA &&
 		range->since != DT_NOBEGIN && scan->nparts > 0)
@@ -500,7 +523,7 @@ finish_at_end(StreamScan *scan)
 			finish_partition(scan, part);
 		else if (position.at_end)
 		{
-			tm_kafka_consumer_query_offsets(scan->consumer, part->partition,
+			tm_kafka_consumer_query_offsets(scan->consumer, part->partition, 1,
 											&earliest, &end, STREAM_BROKER_TIMEOUT_MS);
 			if (end <= position.position)
 				finish_partition(scan, part);

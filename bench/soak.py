@@ -33,7 +33,7 @@ CREATE SERVER kafka FOREIGN DATA WRAPPER tidemark_kafka OPTIONS (bootstrap_serve
 CREATE FOREIGN TABLE bid_stream (
     auction bigint, bidder bigint, price bigint, date_time timestamptz,
     k_part int OPTIONS (metadata 'partition'), k_offset bigint OPTIONS (metadata 'offset'), k_watermark timestamptz OPTIONS (metadata 'watermark'))
-  SERVER kafka OPTIONS (topic '{topic}', event_time 'date_time', watermark_delay '4 s');
+  SERVER kafka OPTIONS (topic '{topic}', event_time 'date_time', watermark_delay '4 s', batch_max_rows '{batch_rows}');
 CREATE TABLE bid (LIKE bid_stream);
 ALTER TABLE bid SET (autovacuum_vacuum_insert_scale_factor = 0.1);
 SELECT tidemark.start_ingest('bid_stream', into_table => 'bid', workers => {workers});
@@ -48,16 +48,21 @@ SELECT window_start, window_end, auction, count(*) AS bids, sum(price) AS total,
   FROM bid_stream AS s, tidemark.tumble(s.date_time, '10 s')
  GROUP BY window_start, window_end, auction;
 """
-PROGRESS = "SELECT coalesce(sum(rows), 0), coalesce(sum(lag), 0) FROM tidemark.partitions;"
+PROGRESS = """SELECT coalesce(sum(rows), 0), coalesce(sum(lag), 0), (SELECT coalesce(sum(batches), 0) FROM tidemark.workers)
+  FROM tidemark.partitions;"""
 LOOK = "SELECT partition, (extract(epoch FROM max_event_time) * 1000)::bigint FROM tidemark.partitions;"
 WORKERS = "SELECT pid FROM tidemark.workers WHERE role = 'ingest' AND pid > 0;"
 SIZES = """
 SELECT sum(pg_table_size(t)) FILTER (WHERE kind = 'state'), sum(pg_indexes_size(t)) FILTER (WHERE kind = 'state'),
        sum(pg_total_relation_size(t)) FILTER (WHERE kind = 'closed'),
+       sum(pg_total_relation_size(t)) FILTER (WHERE kind = 'own'),
        sum(pg_total_relation_size(t)) FILTER (WHERE kind = 'raw'),
        sum(pg_stat_get_dead_tuples(t)) FILTER (WHERE kind <> 'raw')
   FROM (SELECT state_table, 'state' FROM tidemark_state.view
         UNION ALL SELECT final_table, 'closed' FROM tidemark_state.view WHERE final_table IS NOT NULL
+        UNION ALL SELECT d.objid, 'own' FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
+                   WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'tidemark') AND deptype = 'e'
+                     AND d.classid = 'pg_class'::regclass AND relkind = 'r'
         UNION ALL SELECT 'bid'::regclass, 'raw') r (t, kind);
 """
 VICTIMS = "SELECT pid FROM pg_stat_activity WHERE {} ORDER BY random() LIMIT 1;"
@@ -239,15 +244,15 @@ class Phase:
 
 class Report:
     """A line every so often."""
-    HEAD = ("min", "rows/s", "lag", "RSS MB", "CPU %", "state MB", "index MB", "closed MB", "raw MB", "dead rows",
-            "p50 ms", "p99 ms", "max ms", "what happened")
-    WIDTHS = (6, 8, 9, 7, 6, 9, 9, 10, 8, 10, 7, 7, 7, 0)
+    HEAD = ("min", "rows/s", "batches/s", "lag", "RSS MB", "CPU %", "state MB", "index MB", "closed MB", "own MB", "raw MB",
+            "dead rows", "p50 ms", "p99 ms", "max ms", "what happened")
+    WIDTHS = (6, 8, 9, 9, 7, 6, 9, 9, 10, 7, 8, 10, 7, 7, 7, 0)
 
     def __init__(self, client, latency):
         self.client, self.latency = client, latency
         self.processes, self.rss_kb, self.max_rss_kb = Processes(), 0, 0
         self.start = self.at = time.monotonic()
-        self.rows, self.cpu = 0, 0.0
+        self.rows, self.cpu, self.server_batches, self.batches = 0, 0.0, 0, 0
         self.phases = {"quiet": Phase(), "old snapshot": Phase()}
         self.print(self.HEAD)
 
@@ -260,17 +265,21 @@ class Report:
         self.rss_kb = max([self.rss_kb, *self.processes.peak_kb.values()])
 
     def line(self, notes, phase):
-        rows, lag = (int(x) for x in self.client.run(PROGRESS)[0].split("|"))
+        rows, lag, server_batches = (int(x) for x in self.client.run(PROGRESS)[0].split("|"))
         sizes = [int(x or 0) for x in self.client.run(SIZES)[0].split("|")]
         now, cpu, counts = time.monotonic(), sum(self.processes.cpu.values()), self.latency.take()
+        # a restart begins to count anew
+        batches = server_batches - (self.server_batches if server_batches >= self.server_batches else 0)
         if phase is not None:
             self.phases[phase].add(rows - self.rows, cpu - self.cpu, counts)
-        self.print((f"{(now - self.start) / 60:.1f}", f"{(rows - self.rows) / (now - self.at):,.0f}", f"{lag:,}",
+        self.print((f"{(now - self.start) / 60:.1f}", f"{(rows - self.rows) / (now - self.at):,.0f}",
+                    f"{batches / (now - self.at):,.0f}", f"{lag:,}",
                     self.rss_kb // 1024, f"{100 * (cpu - self.cpu) / (now - self.at):.0f}",
-                    *(size >> 20 for size in sizes[:4]), f"{sizes[4]:,}",
+                    *(size >> 20 for size in sizes[:5]), f"{sizes[5]:,}",
                     *(percentile_of(counts, p) for p in (0.5, 0.99)), max(counts, default=None), ", ".join(notes)))
         self.max_rss_kb = max(self.max_rss_kb, self.rss_kb)
         self.at, self.rows, self.cpu, self.rss_kb = now, rows, cpu, 0
+        self.batches, self.server_batches = self.batches + batches, server_batches
 
 
 def measure(o, topic, producer):
@@ -296,6 +305,7 @@ def measure(o, topic, producer):
     latency.join()
     for name, cost in report.phases.items():
         print(f"{name}: {cost}")
+    print(f"batches: {report.batches:,}")
     print(f"largest worker: {report.max_rss_kb // 1024} MB of its own memory")
     return client
 
@@ -338,6 +348,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("minutes", type=float)
     p.add_argument("--pace", type=int, default=50000)
+    p.add_argument("--batch-rows", type=int, default=50000)
     p.add_argument("--every", type=float, default=10)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--faults", type=float, default=150)
@@ -354,7 +365,7 @@ def main():
     command(*produce, "--pace", "1000", "--limit", str(PARTITIONS))
     session.close()
     session = Session(DATABASE)
-    session.run(SETUP.format(brokers=o.brokers, topic=topic, workers=o.workers))
+    session.run(SETUP.format(brokers=o.brokers, topic=topic, workers=o.workers, batch_rows=o.batch_rows))
     session.close()
     log = os.path.dirname(os.environ["BENCH_LOG"]) + "/generate.log"
     with open(log, "w") as f:   # it has a lot to say while the broker is away

@@ -1,8 +1,9 @@
 #!/bin/bash
-# native.sh [KIND... [NAME...]]: build the extension with fault points, in a
-# copy of the tree and for a copy of the server ($PG_CONFIG), and run the tests
-# there; nothing of the system is changed.  KIND: regress, isolation, tap (all
-# three if none is given); NAME: only these tests.
+# native.sh [KIND...] [NAME...] [KIND/NAME...]: build the extension with fault
+# points, in a copy of the tree and for a copy of the server ($PG_CONFIG), and
+# run the tests there; nothing of the system is changed.  KIND: regress,
+# isolation, tap (all three if none is given); NAME: only these tests;
+# KIND/NAME: of this kind only these.
 #
 # Prints a line per test and at the end `N passed, N failed`.  The copy stays
 # when something failed; its path is printed.  Broker tests need KAFKA_BROKERS,
@@ -16,6 +17,10 @@ kinds=() names=() passed=0 failed=0
 for a in "$@"; do
     case $a in
     regress | isolation | tap) kinds+=("$a") ;;
+    regress/* | isolation/* | tap/*)
+        [[ " ${kinds[*]} " = *" ${a%%/*} "* ]] || kinds+=("${a%%/*}")
+        names+=("$a")
+        ;;
     *) names+=("$a") ;;
     esac
 done
@@ -51,12 +56,16 @@ count() {   # count ok|FAIL NAME SECONDS
     printf '%-4s %s %s\n' "$1" "$2" "$3"
 }
 
-# wanted NAME...: those of them that were asked for; all if none were.
+# wanted KIND NAME...: those of them that were asked for; all if none were.
 wanted() {
-    local n w
+    local kind=$1 n w only=()
+    shift
+    for w in "${names[@]}"; do
+        case $w in "$kind"/*) only+=("${w#*/}") ;; */*) ;; *) only+=("$w") ;; esac
+    done
     for n in "$@"; do
-        [ ${#names[@]} != 0 ] || echo "$n"
-        for w in "${names[@]}"; do [ "$w" != "$n" ] || echo "$n"; done
+        [ ${#only[@]} != 0 ] || echo "$n"
+        for w in "${only[@]}"; do [ "$w" != "$n" ] || echo "$n"; done
     done
 }
 
@@ -66,7 +75,7 @@ wanted() {
 pg_regress_kind() {
     local kind=$1 log=$work/$1.log list name ms all=() t=$SECONDS rc=0
     for name in "$src/$2"/*."$3"; do [ ! -e "$name" ] || all+=("$(basename "$name" ".$3")"); done
-    list=$(wanted "${all[@]}" | tr '\n' ' ')
+    list=$(wanted "$kind" "${all[@]}" | tr '\n' ' ')
     [ -n "$list" ] || return 0
     case $kind in
     regress) installcheck REGRESS="$list" ISOLATION= TAP_TESTS= ;;
@@ -91,7 +100,7 @@ tap_kind() {
     local f name log t rc all=()
     for f in "$src"/test/t/*.pl; do [ ! -e "$f" ] || all+=("$(basename "$f" .pl)"); done
     mkdir -p "$work/tap"
-    for name in $(wanted "${all[@]}"); do
+    for name in $(wanted tap "${all[@]}"); do
         log=$work/tap/$name.log t=$SECONDS rc=0
         installcheck REGRESS= ISOLATION= PROVE_TESTS="test/t/$name.pl" PROVE_FLAGS=--verbose \
             > "$log" 2>&1 || rc=$?

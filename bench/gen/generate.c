@@ -20,6 +20,9 @@
 
 #include "nexmark.h"
 
+/* How often run_paced() writes. */
+#define PACE_MS	5
+
 typedef struct Options
 {
 	int64_t		first;
@@ -56,6 +59,7 @@ static Nexmark nexmark = {.seed = 1,.base_ms = INT64_C(1436918400000),.rate = 10
 static int64_t written = 0;
 static int64_t undelivered = 0;
 static rd_kafka_t *producer = NULL;
+static rd_kafka_topic_t *topic_handle = NULL;	/* faster than its name */
 static volatile sig_atomic_t stop = 0;
 
 static void
@@ -81,6 +85,16 @@ now_ms(void)
 	return (int64_t) t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static void
+sleep_until(int64_t ms)
+{
+	int64_t		left = ms - now_ms();
+	const struct timespec pause = {.tv_nsec = left * 1000000};
+
+	if (left > 0)
+		nanosleep(&pause, NULL);
+}
+
 /* rdkafka: runs in rd_kafka_poll(), on this thread. */
 static void
 report_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
@@ -101,7 +115,7 @@ open_producer(void)
 		{"compression.type", options.compression},
 		{"acks", options.acks},
 		{"enable.idempotence", strcmp(options.acks, "all") == 0 ? "true" : "false"},
-		{"linger.ms", options.pace == 0 ? "20" : options.pace < 1000 ? "0" : "2"},
+		{"linger.ms", "20"},
 		{"batch.num.messages", "10000"},
 		{"queue.buffering.max.messages", "500000"}
 	};
@@ -157,7 +171,7 @@ produce(int64_t n, int64_t at, void *value, size_t length)
 	{
 		rd_kafka_resp_err_t error;
 
-		error = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(options.topic),
+		error = rd_kafka_producev(producer, RD_KAFKA_V_RKT(topic_handle),
 								  RD_KAFKA_V_PARTITION((int32_t) (n % options.partitions)),
 								  RD_KAFKA_V_TIMESTAMP(at),
 								  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
@@ -289,13 +303,16 @@ run_at_once(void)
 	}
 }
 
-/* Bids at a rate, stamped with the time of their emission. */
+/*
+ * Bids at a rate, stamped with the time of their emission: some every 5 ms, sent
+ * at once.  That is what a flush does; with a short linger.ms instead the
+ * library's thread would use half a processor to wait for its end.
+ */
 static void
 run_paced(void)
 {
 	int64_t		start = now_ms();
 	int64_t		n = options.first;
-	const struct timespec pause = {.tv_nsec = 5000000};
 
 	while (!stop && written < options.limit)
 	{
@@ -305,9 +322,8 @@ run_paced(void)
 		for (; written < due && written < options.limit; n++)
 			emit(now, n, now);
 		if (producer != NULL)
-			rd_kafka_poll(producer, 5);
-		else
-			nanosleep(&pause, NULL);
+			rd_kafka_flush(producer, PACE_MS);
+		sleep_until(now + PACE_MS);
 	}
 }
 
@@ -438,6 +454,8 @@ main(int argc, char **argv)
 		open_producer();
 	if (options.create)
 		create_topic();
+	if (producer != NULL)
+		topic_handle = rd_kafka_topic_new(producer, options.topic, NULL);
 	if (options.pace > 0)
 		run_paced();
 	else
@@ -446,6 +464,7 @@ main(int argc, char **argv)
 	{
 		if (rd_kafka_flush(producer, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR)
 			fail(options.topic, "not everything was delivered");
+		rd_kafka_topic_destroy(topic_handle);
 		rd_kafka_destroy(producer);
 		printf("%lld\n", (long long) written);
 	}

@@ -123,7 +123,8 @@ extern char *tm_kafka_consumer_cluster_id(KafkaConsumer *consumer, int timeout_m
 
 /*
  * Earliest and end offsets of partitions first .. first + n - 1 (end: last stable
- * under read_committed).  Waits up to timeout_ms for each thousand.
+ * under read_committed); earliest may be NULL, which saves a question.  Waits up
+ * to timeout_ms for each thousand.
  */
 extern void tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int first, int n,
 											int64 *earliest, int64 *end, int timeout_ms);

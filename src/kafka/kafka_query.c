@@ -234,9 +234,9 @@ typedef struct OffsetsAnswer
 {
 	int			n;
 	int32		partitions[KAFKA_OFFSETS_MAX];
-	int64	   *earliest;
+	int64	   *earliest;		/* NULL: not wanted, or found out by an
+								 * earlier slice */
 	int64	   *end;
-	bool		have_earliest;	/* an earlier slice found it out */
 	int			partition;		/* that has an error */
 } OffsetsAnswer;
 
@@ -290,12 +290,13 @@ question_offsets(KafkaConsumer *consumer, void *arg, int slice_ms)
 	int64		deadline = deadline_after(slice_ms);
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	/* what an earlier slice has found out is kept */
-	if (!answer->have_earliest)
+	if (answer->earliest != NULL)
 		err = ask_bounds(consumer, answer, RD_KAFKA_OFFSET_BEGINNING, answer->earliest, deadline);
-	answer->have_earliest = err == RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (answer->have_earliest)
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		answer->earliest = NULL;
 		err = ask_bounds(consumer, answer, RD_KAFKA_OFFSET_END, answer->end, deadline);
+	}
 	if (err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 		err = confirm_unknown(consumer, answer->partition, deadline);
 	return err;
@@ -307,7 +308,6 @@ begin_offsets(OffsetsAnswer *answer, int first, int n, int64 *earliest, int64 *e
 	answer->n = n;
 	answer->earliest = earliest;
 	answer->end = end;
-	answer->have_earliest = false;
 	answer->partition = first;
 	for (int i = 0; i < n; i++)
 		answer->partitions[i] = first + i;
@@ -333,7 +333,7 @@ tm_kafka_consumer_query_offsets(KafkaConsumer *consumer, int first, int n,
 		OffsetsAnswer answer;
 
 		begin_offsets(&answer, first + done, Min(n - done, KAFKA_OFFSETS_MAX),
-					  earliest + done, end + done);
+					  earliest != NULL ? earliest + done : NULL, end + done);
 		ask_or_throw(consumer, question_offsets, &answer, &answer.partition,
 					 "the offsets", timeout_ms);
 	}
@@ -344,13 +344,11 @@ tm_kafka_consumer_try_ends(KafkaConsumer *consumer, int *n, int64 **ends,
 						   int timeout_ms)
 {
 	int64		deadline = deadline_after(timeout_ms);
-	int64	   *earliest;
 
 	if (!answered(consumer, ask(consumer, question_partitions, n, timeout_ms),
 				  -1))
 		return false;
 	*ends = palloc(sizeof(int64) * Max(*n, 1));
-	earliest = palloc(sizeof(int64) * Max(*n, 1));
 	for (int done = 0; done < *n; done += KAFKA_OFFSETS_MAX)
 	{
 		OffsetsAnswer answer;
@@ -358,12 +356,11 @@ tm_kafka_consumer_try_ends(KafkaConsumer *consumer, int *n, int64 **ends,
 		rd_kafka_resp_err_t err;
 
 		begin_offsets(&answer, done, Min(*n - done, KAFKA_OFFSETS_MAX),
-					  earliest + done, *ends + done);
+					  NULL, *ends + done);
 		err = ask(consumer, question_offsets, &answer, (int) Max(left, 0));
 		if (!answered(consumer, err, answer.partition))
 			return false;
 	}
-	pfree(earliest);
 	return true;
 }
 
@@ -382,7 +379,6 @@ kafka_time(TimestampTz time)
 	return (time / 1000) + (time % 1000 > 0 ? 1 : 0) + epoch_us / 1000;
 }
 
-/* One question where the two bounds take two. */
 bool
 tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
 						  int timeout_ms)
@@ -416,12 +412,11 @@ tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 	}
 	for (int i = 0; i < npartitions; i++)
 	{
-		int64		earliest;
 		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
 
 		if (offsets[i] == KAFKA_OFFSET_NONE)
 			tm_kafka_consumer_query_offsets(consumer, partitions[i], 1,
-											&earliest, &offsets[i],
+											NULL, &offsets[i],
 											(int) Max(left, KAFKA_SLICE_MS));
 	}
 }

@@ -275,10 +275,13 @@ list_broker_partitions(KafkaConsumer *consumer, StreamPartition **partitions)
 	tm_kafka_consumer_query_offsets(consumer, 0, n, earliest, end, STREAM_BROKER_TIMEOUT_MS);
 	*partitions = palloc_array(StreamPartition, n);
 	for (int i = 0; i < n; i++)
-		(*partitions)[i] = (StreamPartition)
 	{
-		.partition = i,.earliest = earliest[i],.end = end[i]
-	};
+		StreamPartition *partition = &(*partitions)[i];
+
+		partition->partition = i;
+		partition->earliest = earliest[i];
+		partition->end = end[i];
+	}
 	pfree(earliest);
 	pfree(end);
 	return n;

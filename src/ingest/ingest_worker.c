@@ -7,8 +7,8 @@
  * open while a broker is asked or waited for.
  *
  * A batch ends at batch_max_rows, batch_max_bytes, or batch_max_delay after
- * its first message; when the stream was idle before, its first messages are
- * committed at once.  With max_rate it also ends at what may be applied by then,
+ * the batch before it, so what comes to a stream that is idle is committed at
+ * once.  With max_rate it also ends at what may be applied by then,
  * and nothing is polled before that is worth a batch (ingest_pace.c).
  *
  * An error of the first attempt that says something about the data is
@@ -124,7 +124,6 @@ wait_for_pace(IngestWorker *worker, int64 started)
 static bool
 gather(IngestWorker *worker)
 {
-	int64		deadline = 0;
 	int			count = 0;
 	int			room = 0;
 	int64		started = tm_clock_monotonic_us();
@@ -163,20 +162,17 @@ gather(IngestWorker *worker)
 		if (worker->more)
 			break;
 		now = tm_clock_monotonic_us();
-		if (count > 0 && deadline == 0)
-			deadline = worker->idle ? now : now + worker->options->batch_max_delay;
-		if (count > 0 && now >= deadline)
+		if (count > 0 && now >= worker->batch_due)
 			break;
 		report_trouble(worker, tm_kafka_consumer_trouble(worker->consumer));
 		hold = tm_kafka_consumer_hold_us(worker->consumer);
 		tm_worker_wait(tm_kafka_consumer_fd(worker->consumer),
-					   wait_ms(count > 0 ? deadline - now : WAIT_MS * 1000, hold));
+					   wait_ms(count > 0 ? worker->batch_due - now : WAIT_MS * 1000, hold));
 		tm_kafka_consumer_drain_fd(worker->consumer);
-		if (count == 0 && hold < 0)
+		if (count == 0 && hold < 0 && tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2)
 		{
-			worker->idle = tm_clock_monotonic_us() - now >= worker->options->batch_max_delay;
-			if (tm_clock_monotonic_us() - started >= WAIT_MS * 1000 / 2)
-				return true;
+			worker->idle = true;
+			return true;
 		}
 	}
 	worker->idle = false;
@@ -456,6 +452,7 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outco
 		return;
 	if (batch->nmessages > 0)
 	{
+		worker->batch_due = tm_clock_monotonic_us() + worker->options->batch_max_delay;
 		grow_batches(worker);
 		tm_worker_report_batch(batch->phase_us, batch->rows);
 		store_group_offsets(worker, batch->positions);

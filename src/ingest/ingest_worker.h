@@ -41,7 +41,8 @@ typedef struct IngestWorker
 	int64	   *saved_next;		/* and positions */
 	int64		next_check;		/* monotonic us: look for new partitions */
 	int64		next_save;
-	bool		idle;			/* nothing came during the last wait */
+	int64		batch_due;		/* monotonic us: not before, unless it is full */
+	bool		idle;			/* nothing came for a while */
 	IngestIdle *idleness;		/* of the partitions */
 	IngestPace	pace;
 	IngestShed *shed;

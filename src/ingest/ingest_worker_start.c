@@ -342,6 +342,7 @@ tm_ingest_worker_start(IngestWorker *worker)
 	worker->next_check = tm_ingest_worker_next_check();
 	worker->next_save = 0;
 	worker->next_clock = 0;
+	worker->batch_due = 0;
 	worker->check_watermark = worker->workers > 1;
 	worker->idle = true;
 	return true;

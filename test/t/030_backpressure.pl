@@ -59,6 +59,21 @@ check_ids($node, 'r', $topic, 'without max_rate, as soon as it is dropped');
 check_views($node, 'r', 'max_rate');
 query("SELECT tidemark.pause('r')");
 
+# ---- batch_max_delay ----
+
+# It counts from the batch before; after that long nothing waits for company.
+$topic = new_topic('delay', 1);
+start_ids($node, 'd', $topic, batch_max_delay => '6 s');
+my $last = "FROM tidemark_state.partition WHERE stream = 'd'::regclass";
+produce_ids($topic, 1, 1);
+wait_for_ids($node, 'd', $topic);
+wait_until($node, "SELECT clock_timestamp() >= last_message_at + interval '6 s' $last");
+my $asked = query('SELECT clock_timestamp()');
+produce_ids($topic, 1, 1);
+wait_for_ids($node, 'd', $topic);
+is(query("SELECT last_message_at < timestamptz '$asked' + interval '6 s' $last"), 't', 'the first message after a pause is committed at once');
+query("SELECT tidemark.pause('d')");
+
 # ---- shed_above_lag ----
 
 $topic = new_topic('shed', 2);

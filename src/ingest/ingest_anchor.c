@@ -87,10 +87,9 @@ static void
 check_end(const StreamOptions *options, KafkaConsumer *reader, const IngestAnchor *anchor,
 		  int timeout_ms)
 {
-	int64		earliest;
 	int64		end;
 
-	tm_kafka_consumer_query_offsets(reader, anchor->partition, 1, &earliest, &end, timeout_ms);
+	tm_kafka_consumer_query_offsets(reader, anchor->partition, 1, NULL, &end, timeout_ms);
 	if (end <= anchor->offset)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INCONSISTENT_DESCRIPTOR_INFORMATION),

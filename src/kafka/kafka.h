@@ -145,7 +145,7 @@ extern bool tm_kafka_consumer_try_ends(KafkaConsumer *consumer, int *n,
 
 /*
  * First offset of each partition whose timestamp is >= time; the end offset
- * where there is none.
+ * where there is none.  Waits up to timeout_ms for each thousand.
  */
 extern void tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 											   const int32 *partitions, TimestampTz time,

@@ -229,7 +229,7 @@ question_time(KafkaConsumer *consumer, void *arg, int slice_ms)
 	return err;
 }
 
-/* Both ends of partitions first .. first + n - 1. */
+/* Both ends of some partitions. */
 typedef struct OffsetsAnswer
 {
 	int			n;
@@ -392,33 +392,53 @@ tm_kafka_consumer_try_end(KafkaConsumer *consumer, int32 partition, int64 *end,
 	return true;
 }
 
+/* Where there is no offset yet, the end of the partition. */
+static void
+fill_with_ends(KafkaConsumer *consumer, int npartitions, const int32 *partitions,
+			   int64 *offsets, int timeout_ms)
+{
+	int			next = 0;
+
+	while (next < npartitions)
+	{
+		OffsetsAnswer answer = {0};
+		int64		ends[KAFKA_OFFSETS_MAX];
+		int			places[KAFKA_OFFSETS_MAX];
+
+		for (; next < npartitions && answer.n < KAFKA_OFFSETS_MAX; next++)
+			if (offsets[next] == KAFKA_OFFSET_NONE)
+			{
+				places[answer.n] = next;
+				answer.partitions[answer.n++] = partitions[next];
+			}
+		if (answer.n == 0)
+			return;
+		answer.end = ends;
+		answer.partition = answer.partitions[0];
+		ask_or_throw(consumer, question_offsets, &answer, &answer.partition,
+					 "the offsets", timeout_ms);
+		for (int i = 0; i < answer.n; i++)
+			offsets[places[i]] = ends[i];
+	}
+}
+
 void
 tm_kafka_consumer_offsets_for_time(KafkaConsumer *consumer, int npartitions,
 								   const int32 *partitions, TimestampTz time,
 								   int64 *offsets, int timeout_ms)
 {
-	int64		deadline = deadline_after(timeout_ms);
-
 	for (int i = 0; i < npartitions; i++)
 		offsets[i] = KAFKA_OFFSET_NONE;
-
-	if (npartitions > 0 && !TIMESTAMP_IS_NOEND(time))
+	for (int done = 0; done < npartitions && !TIMESTAMP_IS_NOEND(time);
+		 done += KAFKA_OFFSETS_MAX)
 	{
-		TimeAnswer	answer = {npartitions, partitions, kafka_time(time),
-		offsets, -1};
+		TimeAnswer	answer = {Min(npartitions - done, KAFKA_OFFSETS_MAX), partitions + done,
+		kafka_time(time), offsets + done, -1};
 
 		ask_or_throw(consumer, question_time, &answer, NULL, "the offsets",
 					 timeout_ms);
 	}
-	for (int i = 0; i < npartitions; i++)
-	{
-		int64		left = (deadline - tm_clock_monotonic_us()) / 1000;
-
-		if (offsets[i] == KAFKA_OFFSET_NONE)
-			tm_kafka_consumer_query_offsets(consumer, partitions[i], 1,
-											NULL, &offsets[i],
-											(int) Max(left, KAFKA_SLICE_MS));
-	}
+	fill_with_ends(consumer, npartitions, partitions, offsets, timeout_ms);
 }
 
 /* ---- trouble ---- */

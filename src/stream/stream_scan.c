@@ -512,7 +512,6 @@ finish_at_end(StreamScan *scan)
 	{
 		ScanPartition *part = &scan->parts[i];
 		KafkaPosition position;
-		int64		earliest;
 		int64		end;
 
 		if (part->done ||
@@ -524,7 +523,7 @@ finish_at_end(StreamScan *scan)
 		else if (position.at_end)
 		{
 			tm_kafka_consumer_query_offsets(scan->consumer, part->partition, 1,
-											&earliest, &end, STREAM_BROKER_TIMEOUT_MS);
+											NULL, &end, STREAM_BROKER_TIMEOUT_MS);
 			if (end <= position.position)
 				finish_partition(scan, part);
 		}

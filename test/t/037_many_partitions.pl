@@ -29,7 +29,7 @@ sub produce_some
 	for my $partition (@some, @some)
 	{
 		$id++;
-		push @lines, qq({"partition": $partition, "value": {"id": $id, "grp": ${\ ($id % 3)}, "val": 1.5, "at": "2026-01-01T00:00:00Z"}});
+		push @lines, qq({"partition": $partition, "timestamp": 1767225600000, "value": {"id": $id, "grp": ${\ ($id % 3)}, "val": 1.5, "at": "2026-01-01T00:00:00Z"}});
 	}
 	produce_lines($topic, @lines);
 	return;
@@ -54,5 +54,13 @@ wait_until($node, 'SELECT count(*) FROM s_rows', 28);
 is(query("$summary s_rows"), "28|28|$list|3", 'also after a restart');
 is(query("SELECT count(*), sum(next_offset) FROM tidemark_state.partition WHERE stream = 's'::regclass"), "$partitions|28",
 	'every partition has a position');
+
+# From a time on: most partitions have nothing that late, and are asked where they end.
+query("CREATE FOREIGN TABLE since (id bigint, at timestamptz, k_time timestamptz OPTIONS (metadata 'timestamp'))
+	SERVER kafka OPTIONS (topic '$topic', event_time 'at')");
+is(query("SELECT count(*) FROM since WHERE k_time >= '2026-01-02'"), '0', 'nothing is that late');
+produce_lines($topic, map { qq({"partition": $_, "value": {"id": ${\ ++$id}, "grp": 1, "val": 1.5, "at": "2026-01-01T00:00:00Z"}}) } 0, 1003);
+is(query("SELECT count(*), max(id) FROM since WHERE k_time >= '2026-01-02'"), "2|$id", 'a query finds what came since then');
+wait_until($node, 'SELECT count(*) FROM s_rows', 30);
 check_views($node, 's', 'at the end');
 done_testing();

@@ -98,6 +98,9 @@ TOPICS = {
     "skew": ["--ooo", "1000", "--late-prob", "0.1", "--late-ms", "12000", "--partitions", "8", "--skew", "5000"],
 }
 
+BATCH_ROWS = ", batch_max_rows '{rows}', batch_max_bytes '{bytes}B'"
+BYTES_PER_ROW = 335     # as in the defaults
+
 
 class Case:
     """title, statements that the clock measures, what has to catch up"""
@@ -289,7 +292,8 @@ def measure_case(o, topic, letter, log):
     session.run(f'DROP DATABASE IF EXISTS "bench_{letter}" WITH (FORCE); CREATE DATABASE "bench_{letter}"; CHECKPOINT;')
     session.close()
     session = Session(f"bench_{letter}")
-    session.run(STREAM.format(brokers=o.brokers, topic=topic, options=case.options) + case.before)
+    options = case.options or o.batch_options or ""
+    session.run(STREAM.format(brokers=o.brokers, topic=topic, options=options) + case.before)
     processes = Processes(o.share)
     log_start = log.seek(0, os.SEEK_END)
     wal = session.run("SELECT pg_current_wal_insert_lsn();")[0]
@@ -373,6 +377,8 @@ def main():
     p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--compression", default="none")
     p.add_argument("--cases", default="".join(CASES))
+    p.add_argument("--batch-rows", type=lambda s: BATCH_ROWS.format(rows=int(s), bytes=int(s) * BYTES_PER_ROW),
+                   dest="batch_options", metavar="N")
     p.add_argument("--worker-cpu", type=lambda s: Share(int(s)), dest="share", metavar="PERCENT")
     p.add_argument("--output", default=os.path.join(os.path.dirname(__file__), "results.json"))
     o = p.parse_args()

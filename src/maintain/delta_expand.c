@@ -71,10 +71,7 @@ struct DeltaExpand
 	int			nstates;
 	TupleDesc	desc;			/* as stored */
 	ExpandColumn *columns;		/* of desc */
-	AttrNumber *sort_columns;	/* per key */
-	Oid		   *sort_operators;
-	Oid		   *collations;
-	bool	   *nulls_first;
+	const KeyOrder *order;		/* of the result */
 };
 
 /* States that are being put together; all in one memory context. */
@@ -150,10 +147,6 @@ set_keys(DeltaExpand *expand, const ViewSpec *spec, int *next)
 		expand->columns[att].from = find_source(spec, i, next);
 		if (expand->columns[att].from >= 0)
 			expand->nother_keys++;
-		expand->sort_columns[att] = att + 1;
-		expand->collations[att] = key->collation;
-		get_sort_group_operators(key->type, true, false, false, &expand->sort_operators[att],
-								 NULL, NULL, NULL);
 		att++;
 		TupleDescInitEntry(expand->desc, att, NULL, key->type, key->typmod, 0);
 		TupleDescInitEntryCollation(expand->desc, att, key->collation);
@@ -191,10 +184,7 @@ tm_delta_expand_create(const ViewSpec *spec, DeltaMerge *merge, MemoryContext cx
 	expand->nstates = spec->nstates;
 	expand->desc = CreateTemplateTupleDesc(nkeys + spec->nstates);
 	expand->columns = palloc0(sizeof(ExpandColumn) * (nkeys + spec->nstates));
-	expand->sort_columns = palloc(sizeof(AttrNumber) * nkeys);
-	expand->sort_operators = palloc(sizeof(Oid) * nkeys);
-	expand->collations = palloc(sizeof(Oid) * nkeys);
-	expand->nulls_first = palloc0(sizeof(bool) * nkeys);
+	expand->order = &merge->order;
 	set_keys(expand, spec, &next);
 	set_states(expand, spec, merge, &next);
 	MemoryContextSwitchTo(before);
@@ -320,8 +310,8 @@ order_panes(PaneWalk *walk, TupleDesc tupdesc)
 		if (expand->columns[i].from < 0)
 			continue;
 		walk->sort_columns[n] = walk->first + expand->columns[i].from + 1;
-		walk->sort_operators[n] = expand->sort_operators[i];
-		walk->collations[n++] = expand->collations[i];
+		walk->sort_operators[n] = expand->order->operators[i];
+		walk->collations[n++] = expand->order->collations[i];
 	}
 	walk->sort_columns[n] = 1;
 	walk->collations[n] = InvalidOid;
@@ -578,8 +568,8 @@ combine_windows(DeltaExpand *expand, Tuplesortstate *windows, Tuplestorestate *r
 	TupleTableSlot *row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
 	WindowGroup group = {.expand = expand,.result = result,.cxt = CurrentMemoryContext};
 
-	group.keys = prepare_keys(expand->nkeys, expand->sort_columns, expand->sort_operators,
-							  expand->collations);
+	group.keys = prepare_keys(expand->nkeys, expand->order->columns, expand->order->operators,
+							  expand->order->collations);
 	group.first = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
 	make_states(expand, &group.states);
 	while (tuplesort_gettupleslot(windows, true, false, row, NULL))
@@ -610,9 +600,9 @@ tm_delta_expand_run(DeltaExpand *expand, Tuplestorestate *delta, ViewRows rows,
 	MemoryContext before = MemoryContextSwitchTo(cxt);
 	Tuplesortstate *windows;
 
-	windows = tuplesort_begin_heap(expand->desc, expand->nkeys, expand->sort_columns,
-								   expand->sort_operators, expand->collations,
-								   expand->nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	windows = tuplesort_begin_heap(expand->desc, expand->nkeys, expand->order->columns,
+								   expand->order->operators, expand->order->collations,
+								   expand->order->nulls_first, work_mem, NULL, TUPLESORT_NONE);
 	make_windows(expand, delta, *tupdesc, rows == VIEW_ROWS_ON_TIME, windows);
 	tuplesort_performsort(windows);
 	combine_windows(expand, windows, result);

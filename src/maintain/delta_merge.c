@@ -8,6 +8,10 @@
  * else writes the table meanwhile, and a probe under a snapshot taken after
  * the lock sees every committed group.
  *
+ * The groups come in the order of the index, so that a probe finds in the
+ * processor's caches what the one before it read, and new rows lie in the table
+ * as in the index: half the cost per group with a million of them stored.
+ *
  * (Rejected: INSERT .. ON CONFLICT.  Right too, but three to four times the
  * cost per group, and planned again after every invalidation.  MERGE: wrong
  * with NULL keys or a sequential scan, see the design notes.)
@@ -28,13 +32,42 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
+#include "parser/parse_oper.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
 
 #include "base/compat.h"
 #include "maintain/maintain_internal.h"
+
+/* Fewer groups are merged as they come. */
+#define SORT_MIN 32
+
+static void
+set_order(KeyOrder *order, const ViewSpec *spec)
+{
+	int			n = 0;
+
+	order->columns = palloc0(sizeof(AttrNumber) * spec->nstored_keys);
+	order->operators = palloc0(sizeof(Oid) * spec->nstored_keys);
+	order->collations = palloc0(sizeof(Oid) * spec->nstored_keys);
+	order->nulls_first = palloc0(sizeof(bool) * spec->nstored_keys);
+	for (int i = 0; i < spec->nkeys; i++)
+	{
+		const ViewKey *key = &spec->keys[i];
+
+		if (key->end_of >= 0)
+			continue;
+		order->collations[n] = key->collation;
+		get_sort_group_operators(key->type, true, false, false, &order->operators[n],
+								 NULL, NULL, NULL);
+		order->columns[n] = n + 1;
+		n++;
+	}
+}
 
 DeltaMerge *
 tm_delta_merge_create(const ViewSpec *spec, Oid state_table, MemoryContext cxt)
@@ -45,6 +78,7 @@ tm_delta_merge_create(const ViewSpec *spec, Oid state_table, MemoryContext cxt)
 	merge->state_table = state_table;
 	merge->nkeys = spec->nstored_keys;
 	merge->nunique = spec->nunique_keys;
+	set_order(&merge->order, spec);
 	merge->session = spec->window.kind == VIEW_WINDOW_SESSION;
 	merge->nstates = spec->nstates;
 	merge->states = palloc(sizeof(PartialState *) * Max(spec->nstates, 1));
@@ -245,21 +279,59 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 	tm_merge_run_update(run, &tid);
 }
 
-int64
-tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc, RowList *changed)
+void
+tm_delta_sort(const DeltaMerge *merge, Delta *delta)
 {
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+	const KeyOrder *order = &merge->order;
+	TupleTableSlot *slot;
+
+	if (merge->session || tuplestore_tuple_count(delta->rows) < SORT_MIN)
+		return;
+	slot = MakeSingleTupleTableSlot(delta->tupdesc, &TTSOpsMinimalTuple);
+	delta->sorted = tuplesort_begin_heap(delta->tupdesc, merge->nkeys, order->columns,
+										 order->operators, order->collations,
+										 order->nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	while (tuplestore_gettupleslot(delta->rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_puttupleslot(delta->sorted, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(delta->rows);
+	delta->rows = NULL;
+	tuplesort_performsort(delta->sorted);
+}
+
+void
+tm_delta_end(Delta *delta)
+{
+	if (delta->rows != NULL)
+		tuplestore_end(delta->rows);
+	if (delta->sorted != NULL)
+		tuplesort_end(delta->sorted);
+}
+
+static bool
+next_group(Delta *delta, TupleTableSlot *slot)
+{
+	if (delta->sorted != NULL)
+		return tuplesort_gettupleslot(delta->sorted, true, false, slot, NULL);
+	return tuplestore_gettupleslot(delta->rows, true, false, slot);
+}
+
+int64
+tm_delta_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed)
+{
+	TupleTableSlot *slot;
 	MemoryContext before = CurrentMemoryContext;
 	MergeRun	run;
 	int64		groups = 0;
 
 	if (merge->session)
-	{
-		ExecDropSingleTupleTableSlot(slot);
-		return tm_session_merge_run(merge, delta, tupdesc, changed);
-	}
-	tm_merge_run_begin(&run, merge, tupdesc, changed);
-	while (tuplestore_gettupleslot(delta, true, false, slot))
+		return tm_session_merge_run(merge, delta, changed);
+	slot = MakeSingleTupleTableSlot(delta->tupdesc, &TTSOpsMinimalTuple);
+	tm_merge_run_begin(&run, merge, delta->tupdesc, changed);
+	while (next_group(delta, slot))
 	{
 		bool		found;
 

@@ -273,31 +273,32 @@ get_late_plan(MaintainView *entry)
 }
 
 /* The groups of some rows, as they are merged.  share: NULL = alone */
-static Tuplestorestate *
+static Delta
 run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
-		 MaintainShare *share, TupleDesc *tupdesc)
+		 MaintainShare *share)
 {
-	Tuplestorestate *delta = NULL;
+	Delta		delta = {0};
 
 	if (share != NULL)
-		delta = tm_share_run(share, entry, batch, tupdesc);
-	if (delta == NULL)
-		delta = tm_partial_plan_run(plan, batch, tupdesc);
+		delta.rows = tm_share_run(share, entry, batch, &delta.tupdesc);
+	if (delta.rows == NULL)
+		delta.rows = tm_partial_plan_run(plan, batch, &delta.tupdesc);
 	if (entry->expand != NULL)
-		delta = tm_delta_expand_run(entry->expand, delta, rows, tupdesc);
+		delta.rows = tm_delta_expand_run(entry->expand, delta.rows, rows, &delta.tupdesc);
+	else
+		tm_delta_sort(entry->merge, &delta);
 	return delta;
 }
 
-static Tuplestorestate *
-run_delta(MaintainView *entry, const BatchRows *batch, bool late, MaintainShare *share,
-		  TupleDesc *tupdesc)
+static Delta
+run_delta(MaintainView *entry, const BatchRows *batch, bool late, MaintainShare *share)
 {
-	Tuplestorestate *delta;
+	Delta		delta;
 	PartialPlan *plan = late ? get_on_time_plan(entry) : entry->plan;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	delta = late ? run_plan(entry, plan, VIEW_ROWS_ON_TIME, batch, NULL, tupdesc) :
-		run_plan(entry, plan, VIEW_ROWS_ALL, batch, share, tupdesc);
+	delta = late ? run_plan(entry, plan, VIEW_ROWS_ON_TIME, batch, NULL) :
+		run_plan(entry, plan, VIEW_ROWS_ALL, batch, share);
 	PopActiveSnapshot();
 	return delta;
 }
@@ -307,8 +308,7 @@ run_delta(MaintainView *entry, const BatchRows *batch, bool late, MaintainShare 
  * already, so each gets another final row.
  */
 static void
-merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, TupleDesc tupdesc,
-			bool revise)
+merge_delta(MaintainView *entry, const MetaView *view, Delta *delta, bool revise)
 {
 	const ContinuousOptions *options = &entry->spec->options;
 	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
@@ -317,7 +317,7 @@ merge_delta(MaintainView *entry, const MetaView *view, Tuplestorestate *delta, T
 	CommandCounterIncrement();
 	/* in REPEATABLE READ too: what counts is the state as the lock finds it */
 	PushActiveSnapshot(GetLatestSnapshot());
-	(void) tm_delta_merge_run(entry->merge, delta, tupdesc, notify || revise ? &changed : NULL);
+	(void) tm_delta_merge_run(entry->merge, delta, notify || revise ? &changed : NULL);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	if (changed.n > 0 && notify)
@@ -400,8 +400,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 	MaintainShare *share = ((ApplyRun *) arg)->share;
 	bool		closes = VIEW_CLOSES(&entry->spec->options);
 	MetaProgress progress;
-	Tuplestorestate *delta;
-	TupleDesc	tupdesc;
+	Delta		delta;
 	bool		late;
 
 	if (closes)
@@ -411,7 +410,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);
-	delta = run_delta(entry, batch, late, share, &tupdesc);
+	delta = run_delta(entry, batch, late, share);
 	TM_FAULT("merge");
 	tm_meta_view_lock(view->state_table);
 	if (closes)
@@ -422,12 +421,12 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 		{
 			batch->horizon = get_horizon(entry->spec, &progress, replayed);
 			late = has_late_candidate(entry->spec, batch);
-			tuplestore_end(delta);
-			delta = run_delta(entry, batch, late, NULL, &tupdesc);
+			tm_delta_end(&delta);
+			delta = run_delta(entry, batch, late, NULL);
 		}
 	}
-	merge_delta(entry, view, delta, tupdesc, false);
-	tuplestore_end(delta);
+	merge_delta(entry, view, &delta, false);
+	tm_delta_end(&delta);
 	if (late)
 	{
 		progress.late += tm_late_rows_record(view, entry->spec, get_late_plan(entry), batch);
@@ -478,16 +477,15 @@ apply_source(MaintainView *entry, const MetaView *view, void *arg)
 											  ALLOCSET_DEFAULT_SIZES);
 	ViewRows	rows;
 	PartialPlan *plan;
-	Tuplestorestate *delta;
-	TupleDesc	tupdesc;
+	Delta		delta;
 
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
-	delta = run_plan(entry, plan, rows, NULL, NULL, &tupdesc);
+	delta = run_plan(entry, plan, rows, NULL, NULL);
 	TM_FAULT("merge");
 	tm_meta_view_lock(view->state_table);
-	merge_delta(entry, view, delta, tupdesc, false);
-	tuplestore_end(delta);
+	merge_delta(entry, view, &delta, false);
+	tm_delta_end(&delta);
 	MemoryContextDelete(cxt);
 	if (VIEW_CLOSES(&entry->spec->options))
 		record_late_history(entry, view);
@@ -515,16 +513,14 @@ tm_maintain_merge_admitted(MaintainView *entry, const MetaView *view, const Batc
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admitted",
 											  ALLOCSET_DEFAULT_SIZES);
 	PartialPlan *plan;
-	Tuplestorestate *delta;
-	TupleDesc	tupdesc;
+	Delta		delta = {0};
 
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
 	PushActiveSnapshot(GetLatestSnapshot());
-	delta = tm_partial_plan_run(plan, batch, &tupdesc);
+	delta.rows = tm_partial_plan_run(plan, batch, &delta.tupdesc);
 	PopActiveSnapshot();
-	merge_delta(entry, view, delta, tupdesc,
-				closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
-	tuplestore_end(delta);
+	merge_delta(entry, view, &delta, closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
+	tm_delta_end(&delta);
 	MemoryContextDelete(cxt);
 }
 

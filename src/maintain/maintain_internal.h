@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
+#include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
 
 #include "maintain/maintain.h"
@@ -184,11 +185,21 @@ extern void tm_window_walk(WindowWalk *walk, Oid relid);
 
 /* ---- delta_merge.c ---- */
 
+/* How rows that begin with the stored keys are sorted: as the index is. */
+typedef struct KeyOrder
+{
+	AttrNumber *columns;		/* 1, 2, .. */
+	Oid		   *operators;
+	Oid		   *collations;
+	bool	   *nulls_first;
+} KeyOrder;
+
 typedef struct DeltaMerge
 {
 	Oid			state_table;
 	int			nkeys;			/* stored keys; states follow them */
 	int			nunique;		/* the first of them, that the index is over */
+	KeyOrder	order;			/* of all stored keys */
 	bool		session;		/* the last two are session_start, session_end */
 	int			nstates;
 	PartialState **states;		/* per state column */
@@ -200,12 +211,25 @@ extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
 /*
- * Merge the groups of a delta into the state table, each at most once; returns
- * their number.  States of type internal are bytea, or aggstate already.
+ * Groups of rows, each at most once: stored keys, then states.  States of type
+ * internal are bytea, or aggstate already.
+ */
+typedef struct Delta
+{
+	TupleDesc	tupdesc;
+	Tuplestorestate *rows;		/* or NULL, and */
+	Tuplesortstate *sorted;		/* the same in the order of the index */
+} Delta;
+
+/* Put the groups into the order in which they are merged fastest. */
+extern void tm_delta_sort(const DeltaMerge *merge, Delta *delta);
+extern void tm_delta_end(Delta *delta);
+
+/*
+ * Merge a delta, once, into the state table; returns the number of its groups.
  * changed, when not NULL, gets the rows that were inserted or updated.
  */
-extern int64 tm_delta_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
-								RowList *changed);
+extern int64 tm_delta_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed);
 
 /* ---- maintain_batch.c: what a process keeps about a view ---- */
 
@@ -337,8 +361,7 @@ extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
  * The same as tm_delta_merge_run() for partial sessions, that come in the order
  * of key and start.
  */
-extern int64 tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
-								  RowList *changed);
+extern int64 tm_session_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed);
 
 /* How it combines states: state i of the view. */
 extern PartialState *tm_delta_merge_state(const DeltaMerge *merge, int i);

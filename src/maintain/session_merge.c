@@ -360,16 +360,15 @@ touches_row(SessionRun *session, TupleTableSlot *delta)
 }
 
 int64
-tm_session_merge_run(DeltaMerge *merge, Tuplestorestate *delta, TupleDesc tupdesc,
-					 RowList *changed)
+tm_session_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed)
 {
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(delta->tupdesc, &TTSOpsMinimalTuple);
 	MemoryContext before = CurrentMemoryContext;
 	SessionRun	session;
 	int64		groups = 0;
 
-	begin_run(&session, merge, tupdesc, changed);
-	while (tuplestore_gettupleslot(delta, true, false, slot))
+	begin_run(&session, merge, delta->tupdesc, changed);
+	while (tuplestore_gettupleslot(delta->rows, true, false, slot))
 	{
 		bool		touches;
 

@@ -7,6 +7,10 @@
  */
 #include "postgres.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -22,6 +26,10 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "worker/worker_internal.h"
+
+/* Free memory that malloc() keeps, and from where on a block is mapped by itself. */
+#define KEPT_BYTES (64 * 1024 * 1024)
+#define MAPPED_BYTES (32 * 1024 * 1024)
 
 volatile	sig_atomic_t tm_worker_stop_requested = false;
 
@@ -71,6 +79,20 @@ set_synchronous_commit(void)
 				 tm_setting_synchronous_commit ? "on" : "off");
 }
 
+/*
+ * A batch needs again what the one before gave back.  glibc would return it to
+ * the kernel in between, which clears each page when it is touched again: up to a
+ * tenth of the CPU of a worker.
+ */
+static void
+keep_memory(void)
+{
+#ifdef __GLIBC__
+	(void) mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+	(void) mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+#endif
+}
+
 void
 tm_worker_init_process(Oid database)
 {
@@ -85,6 +107,7 @@ tm_worker_init_process(Oid database)
 		BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	fix_settings();
 	set_synchronous_commit();
+	keep_memory();
 }
 
 bool

@@ -59,6 +59,7 @@ CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT max(w) FROM othe
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT doc::text, count(doc) FROM other_stream GROUP BY p::text, doc::text, p;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT p ~= p AS same, count(*) FROM other_stream GROUP BY doc;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k::text::xid, count(*) FROM ev GROUP BY 1;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ARRAY[k::text::xid], count(*) FROM ev GROUP BY 1;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ROW(k, name) AS r, count(*) FROM ev GROUP BY ROW(k, name);
 SELECT refusal('SELECT count(*) FROM ev GROUP BY ' || string_agg('k + ' || i, ', ')) FROM generate_series(1, 33) i;
 

@@ -330,7 +330,8 @@ add_key(ViewSpec *spec, SortGroupClause *clause, ParseState *pstate)
 	key->typmod = exprTypmod(expr);
 	key->collation = exprCollation(expr);
 	key->end_of = -1;
-	if (!OidIsValid(lookup_type_cache(key->type, TYPECACHE_BTREE_OPFAMILY)->btree_opf))
+	/* what an array or a row consists of counts, too */
+	if (!OidIsValid(lookup_type_cache(key->type, TYPECACHE_LT_OPR)->lt_opr))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("type %s has no default btree operator class", format_type_be(key->type)),

@@ -26,6 +26,10 @@ public final class FlinkBids {
     private static Configuration settings() {
         Configuration c = new Configuration();
         c.setString("execution.checkpointing.interval", "1 s");
+        // in the job manager's memory, where they are by default, a state may have 5 MB
+        c.setString("execution.checkpointing.storage", "filesystem");
+        c.setString("execution.checkpointing.dir", "file://" + System.getenv("PEER_WORK") + "/checkpoints");
+        c.setString("restart-strategy.type", "none");
         c.setString("pipeline.object-reuse", "true");
         c.setString("table.local-time-zone", "UTC");
         // the rows of a group come in order and have its key, which is the primary key

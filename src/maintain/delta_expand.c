@@ -97,9 +97,7 @@ typedef struct PaneWalk
 	int			late_until;		/* column of the delta, or -1 */
 	int			first;			/* column behind the pane's */
 	Tuplesortstate *panes;
-	AttrNumber *sort_columns;	/* of the delta: other keys, pane */
-	Oid		   *sort_operators;
-	Oid		   *collations;
+	KeyOrder	order;			/* of the delta: other keys, pane */
 	SortSupport keys;			/* other keys */
 	TupleTableSlot *held;		/* a pane with the keys of the open windows */
 	OpenWindow *open;			/* array of max_windows */
@@ -281,16 +279,16 @@ has_same_values(TupleTableSlot *a, TupleTableSlot *b, SortSupport keys, int nkey
 }
 
 static SortSupport
-prepare_keys(int nkeys, const AttrNumber *columns, const Oid *operators, const Oid *collations)
+prepare_keys(int nkeys, const KeyOrder *order)
 {
 	SortSupport keys = palloc0(sizeof(SortSupportData) * Max(nkeys, 1));
 
 	for (int i = 0; i < nkeys; i++)
 	{
 		keys[i].ssup_cxt = CurrentMemoryContext;
-		keys[i].ssup_collation = collations[i];
-		keys[i].ssup_attno = columns[i];
-		PrepareSortSupportFromOrderingOp(operators[i], &keys[i]);
+		keys[i].ssup_collation = order->collations[i];
+		keys[i].ssup_attno = order->columns[i];
+		PrepareSortSupportFromOrderingOp(order->operators[i], &keys[i]);
 	}
 	return keys;
 }
@@ -300,44 +298,21 @@ static void
 order_panes(PaneWalk *walk, TupleDesc tupdesc)
 {
 	const DeltaExpand *expand = walk->expand;
+	KeyOrder   *order = &walk->order;
 	int			n = 0;
 
-	walk->sort_columns = palloc(sizeof(AttrNumber) * (expand->nother_keys + 1));
-	walk->sort_operators = palloc(sizeof(Oid) * (expand->nother_keys + 1));
-	walk->collations = palloc(sizeof(Oid) * (expand->nother_keys + 1));
+	tm_key_order_init(order, expand->nother_keys + 1);
 	for (int i = 0; i < expand->nkeys; i++)
 	{
 		if (expand->columns[i].from < 0)
 			continue;
-		walk->sort_columns[n] = walk->first + expand->columns[i].from + 1;
-		walk->sort_operators[n] = expand->order->operators[i];
-		walk->collations[n++] = expand->order->collations[i];
+		order->columns[n] = walk->first + expand->columns[i].from + 1;
+		order->operators[n] = expand->order->operators[i];
+		order->collations[n++] = expand->order->collations[i];
 	}
-	walk->sort_columns[n] = 1;
-	walk->collations[n] = InvalidOid;
+	order->columns[n] = 1;
 	get_sort_group_operators(TupleDescAttr(tupdesc, 0)->atttypid, true, false, false,
-							 &walk->sort_operators[n], NULL, NULL, NULL);
-}
-
-/* Frees the delta. */
-static void
-sort_panes(PaneWalk *walk, Tuplestorestate *delta, TupleDesc tupdesc)
-{
-	int			n = walk->expand->nother_keys + 1;
-	bool	   *nulls_first = palloc0(sizeof(bool) * n);
-	TupleTableSlot *pane = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
-
-	walk->panes = tuplesort_begin_heap(tupdesc, n, walk->sort_columns, walk->sort_operators,
-									   walk->collations, nulls_first, work_mem, NULL,
-									   TUPLESORT_NONE);
-	while (tuplestore_gettupleslot(delta, true, false, pane))
-	{
-		CHECK_FOR_INTERRUPTS();
-		tuplesort_puttupleslot(walk->panes, pane);
-	}
-	tuplestore_end(delta);
-	tuplesort_performsort(walk->panes);
-	ExecDropSingleTupleTableSlot(pane);
+							 &order->operators[n], NULL, NULL, NULL);
 }
 
 /* A row of the result, with the keys of held; window NULL: all NULL. */
@@ -502,9 +477,8 @@ make_windows(DeltaExpand *expand, Tuplestorestate *delta, TupleDesc tupdesc, boo
 	walk.late_until = has_late_until ? 1 : -1;
 	walk.first = has_late_until ? 2 : 1;
 	order_panes(&walk, tupdesc);
-	sort_panes(&walk, delta, tupdesc);
-	walk.keys = prepare_keys(expand->nother_keys, walk.sort_columns, walk.sort_operators,
-							 walk.collations);
+	walk.panes = tm_key_order_sort(&walk.order, delta, tupdesc);
+	walk.keys = prepare_keys(expand->nother_keys, &walk.order);
 	walk.held = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	walk.row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsVirtual);
 	walk.open = palloc(sizeof(OpenWindow) * expand->panes.max_windows);
@@ -568,8 +542,7 @@ combine_windows(DeltaExpand *expand, Tuplesortstate *windows, Tuplestorestate *r
 	TupleTableSlot *row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
 	WindowGroup group = {.expand = expand,.result = result,.cxt = CurrentMemoryContext};
 
-	group.keys = prepare_keys(expand->nkeys, expand->order->columns, expand->order->operators,
-							  expand->order->collations);
+	group.keys = prepare_keys(expand->nkeys, expand->order);
 	group.first = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
 	make_states(expand, &group.states);
 	while (tuplesort_gettupleslot(windows, true, false, row, NULL))
@@ -600,9 +573,7 @@ tm_delta_expand_run(DeltaExpand *expand, Tuplestorestate *delta, ViewRows rows,
 	MemoryContext before = MemoryContextSwitchTo(cxt);
 	Tuplesortstate *windows;
 
-	windows = tuplesort_begin_heap(expand->desc, expand->nkeys, expand->order->columns,
-								   expand->order->operators, expand->order->collations,
-								   expand->order->nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	windows = tm_key_order_begin(expand->order, expand->desc);
 	make_windows(expand, delta, *tupdesc, rows == VIEW_ROWS_ON_TIME, windows);
 	tuplesort_performsort(windows);
 	combine_windows(expand, windows, result);

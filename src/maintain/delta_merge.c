@@ -46,15 +46,47 @@
 /* Fewer groups are merged as they come. */
 #define SORT_MIN 32
 
+void
+tm_key_order_init(KeyOrder *order, int n)
+{
+	order->n = n;
+	order->columns = palloc0(sizeof(AttrNumber) * n);
+	order->operators = palloc0(sizeof(Oid) * n);
+	order->collations = palloc0(sizeof(Oid) * n);
+	order->nulls_first = palloc0(sizeof(bool) * n);
+}
+
+Tuplesortstate *
+tm_key_order_begin(const KeyOrder *order, TupleDesc tupdesc)
+{
+	return tuplesort_begin_heap(tupdesc, order->n, order->columns, order->operators,
+								order->collations, order->nulls_first, work_mem, NULL,
+								TUPLESORT_NONE);
+}
+
+Tuplesortstate *
+tm_key_order_sort(const KeyOrder *order, Tuplestorestate *rows, TupleDesc tupdesc)
+{
+	Tuplesortstate *sorted = tm_key_order_begin(order, tupdesc);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_puttupleslot(sorted, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows);
+	tuplesort_performsort(sorted);
+	return sorted;
+}
+
 static void
 set_order(KeyOrder *order, const ViewSpec *spec)
 {
 	int			n = 0;
 
-	order->columns = palloc0(sizeof(AttrNumber) * spec->nstored_keys);
-	order->operators = palloc0(sizeof(Oid) * spec->nstored_keys);
-	order->collations = palloc0(sizeof(Oid) * spec->nstored_keys);
-	order->nulls_first = palloc0(sizeof(bool) * spec->nstored_keys);
+	tm_key_order_init(order, spec->nstored_keys);
 	for (int i = 0; i < spec->nkeys; i++)
 	{
 		const ViewKey *key = &spec->keys[i];
@@ -282,24 +314,10 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 void
 tm_delta_sort(const DeltaMerge *merge, Delta *delta)
 {
-	const KeyOrder *order = &merge->order;
-	TupleTableSlot *slot;
-
 	if (merge->session || tuplestore_tuple_count(delta->rows) < SORT_MIN)
 		return;
-	slot = MakeSingleTupleTableSlot(delta->tupdesc, &TTSOpsMinimalTuple);
-	delta->sorted = tuplesort_begin_heap(delta->tupdesc, merge->nkeys, order->columns,
-										 order->operators, order->collations,
-										 order->nulls_first, work_mem, NULL, TUPLESORT_NONE);
-	while (tuplestore_gettupleslot(delta->rows, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		tuplesort_puttupleslot(delta->sorted, slot);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(delta->rows);
+	delta->sorted = tm_key_order_sort(&merge->order, delta->rows, delta->tupdesc);
 	delta->rows = NULL;
-	tuplesort_performsort(delta->sorted);
 }
 
 void

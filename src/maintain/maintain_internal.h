@@ -185,21 +185,30 @@ extern void tm_window_walk(WindowWalk *walk, Oid relid);
 
 /* ---- delta_merge.c ---- */
 
-/* How rows that begin with the stored keys are sorted: as the index is. */
+/* How rows are sorted. */
 typedef struct KeyOrder
 {
-	AttrNumber *columns;		/* 1, 2, .. */
+	int			n;
+	AttrNumber *columns;
 	Oid		   *operators;
 	Oid		   *collations;
 	bool	   *nulls_first;
 } KeyOrder;
+
+/* By n columns that are to be set; nulls last. */
+extern void tm_key_order_init(KeyOrder *order, int n);
+
+/* To be filled; of what a store has, which is ended, and ready to be read. */
+extern Tuplesortstate *tm_key_order_begin(const KeyOrder *order, TupleDesc tupdesc);
+extern Tuplesortstate *tm_key_order_sort(const KeyOrder *order, Tuplestorestate *rows,
+										 TupleDesc tupdesc);
 
 typedef struct DeltaMerge
 {
 	Oid			state_table;
 	int			nkeys;			/* stored keys; states follow them */
 	int			nunique;		/* the first of them, that the index is over */
-	KeyOrder	order;			/* of all stored keys */
+	KeyOrder	order;			/* of all stored keys: as the index is */
 	bool		session;		/* the last two are session_start, session_end */
 	int			nstates;
 	PartialState **states;		/* per state column */

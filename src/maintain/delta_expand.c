@@ -278,21 +278,6 @@ has_same_values(TupleTableSlot *a, TupleTableSlot *b, SortSupport keys, int nkey
 	return true;
 }
 
-static SortSupport
-prepare_keys(int nkeys, const KeyOrder *order)
-{
-	SortSupport keys = palloc0(sizeof(SortSupportData) * Max(nkeys, 1));
-
-	for (int i = 0; i < nkeys; i++)
-	{
-		keys[i].ssup_cxt = CurrentMemoryContext;
-		keys[i].ssup_collation = order->collations[i];
-		keys[i].ssup_attno = order->columns[i];
-		PrepareSortSupportFromOrderingOp(order->operators[i], &keys[i]);
-	}
-	return keys;
-}
-
 /* How panes are sorted: by the other keys, then by time. */
 static void
 order_panes(PaneWalk *walk, TupleDesc tupdesc)
@@ -468,6 +453,24 @@ walk_panes(PaneWalk *walk, TupleDesc tupdesc)
 	ExecDropSingleTupleTableSlot(pane);
 }
 
+/* Frees what it sorts. */
+static Tuplesortstate *
+sort_panes(const KeyOrder *order, Tuplestorestate *panes, TupleDesc tupdesc)
+{
+	Tuplesortstate *sorted = tm_key_order_begin(order, tupdesc);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
+
+	while (tuplestore_gettupleslot(panes, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_puttupleslot(sorted, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(panes);
+	tuplesort_performsort(sorted);
+	return sorted;
+}
+
 static void
 make_windows(DeltaExpand *expand, Tuplestorestate *delta, TupleDesc tupdesc, bool has_late_until,
 			 Tuplesortstate *windows)
@@ -477,8 +480,8 @@ make_windows(DeltaExpand *expand, Tuplestorestate *delta, TupleDesc tupdesc, boo
 	walk.late_until = has_late_until ? 1 : -1;
 	walk.first = has_late_until ? 2 : 1;
 	order_panes(&walk, tupdesc);
-	walk.panes = tm_key_order_sort(&walk.order, delta, tupdesc);
-	walk.keys = prepare_keys(expand->nother_keys, &walk.order);
+	walk.panes = sort_panes(&walk.order, delta, tupdesc);
+	walk.keys = tm_key_order_prepare(&walk.order, expand->nother_keys);
 	walk.held = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
 	walk.row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsVirtual);
 	walk.open = palloc(sizeof(OpenWindow) * expand->panes.max_windows);
@@ -542,7 +545,7 @@ combine_windows(DeltaExpand *expand, Tuplesortstate *windows, Tuplestorestate *r
 	TupleTableSlot *row = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
 	WindowGroup group = {.expand = expand,.result = result,.cxt = CurrentMemoryContext};
 
-	group.keys = prepare_keys(expand->nkeys, expand->order);
+	group.keys = tm_key_order_prepare(expand->order, expand->nkeys);
 	group.first = MakeSingleTupleTableSlot(expand->desc, &TTSOpsMinimalTuple);
 	make_states(expand, &group.states);
 	while (tuplesort_gettupleslot(windows, true, false, row, NULL))

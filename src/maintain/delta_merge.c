@@ -6,7 +6,8 @@
  * with those found and update the row in place (a heap-only update, for no key
  * changes), or insert a new one.  The caller holds the view's lock, so nobody
  * else writes the table meanwhile, and a probe under a snapshot taken after
- * the lock sees every committed group.
+ * the lock sees every committed group.  No probe of a run sees what the run has
+ * written, nor has to, so new rows are written many at a time.
  *
  * The groups come in the order of the index, so that a probe finds in the
  * processor's caches what the one before it read, and new rows lie in the table
@@ -17,7 +18,8 @@
  * with NULL keys or a sequential scan, see the design notes.)
  *
  * Runs in: every process that maintains views, as the view's owner.
- * Memory: one context reset per group.
+ * Memory: one context reset per group; the new rows not written yet, ADDED_BYTES
+ * and one more.
  * Locks: RowExclusiveLock on the state table until the transaction ends.
  */
 #include "postgres.h"
@@ -38,48 +40,13 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplesort.h"
 
 #include "base/compat.h"
 #include "maintain/maintain_internal.h"
 
-/* Fewer groups are merged as they come. */
-#define SORT_MIN 32
-
-void
-tm_key_order_init(KeyOrder *order, int n)
-{
-	order->n = n;
-	order->columns = palloc0(sizeof(AttrNumber) * n);
-	order->operators = palloc0(sizeof(Oid) * n);
-	order->collations = palloc0(sizeof(Oid) * n);
-	order->nulls_first = palloc0(sizeof(bool) * n);
-}
-
-Tuplesortstate *
-tm_key_order_begin(const KeyOrder *order, TupleDesc tupdesc)
-{
-	return tuplesort_begin_heap(tupdesc, order->n, order->columns, order->operators,
-								order->collations, order->nulls_first, work_mem, NULL,
-								TUPLESORT_NONE);
-}
-
-Tuplesortstate *
-tm_key_order_sort(const KeyOrder *order, Tuplestorestate *rows, TupleDesc tupdesc)
-{
-	Tuplesortstate *sorted = tm_key_order_begin(order, tupdesc);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(tupdesc, &TTSOpsMinimalTuple);
-
-	while (tuplestore_gettupleslot(rows, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		tuplesort_puttupleslot(sorted, slot);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(rows);
-	tuplesort_performsort(sorted);
-	return sorted;
-}
+/* New rows that are written together: so many, of at most about so much. */
+#define ADDED_ROWS 256
+#define ADDED_BYTES (256 * 1024)
 
 static void
 set_order(KeyOrder *order, const ViewSpec *spec)
@@ -99,6 +66,7 @@ set_order(KeyOrder *order, const ViewSpec *spec)
 		order->columns[n] = n + 1;
 		n++;
 	}
+	order->n = n;
 }
 
 DeltaMerge *
@@ -182,7 +150,7 @@ tm_delta_merge_state(const DeltaMerge *merge, int i)
 }
 
 void
-tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta, RowList *changed)
+tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList *changed)
 {
 	run->changed = changed;
 	run->merge = merge;
@@ -196,23 +164,15 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta, RowList *c
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
+	run->cxt = CurrentMemoryContext;
+	run->added = palloc(sizeof(TupleTableSlot *) * ADDED_ROWS);
+	run->nslots = run->nadded = 0;
+	run->added_bytes = 0;
 	run->wrap = palloc(sizeof(bool) * Max(merge->nstates, 1));
 	for (int i = 0; i < merge->nstates; i++)
-		run->wrap[i] = merge->internal[i] &&
-			TupleDescAttr(delta, merge->nkeys + i)->atttypid == BYTEAOID;
+		run->wrap[i] = delta->rows == NULL && merge->internal[i] &&
+			TupleDescAttr(delta->tupdesc, merge->nkeys + i)->atttypid == BYTEAOID;
 	run->cid = GetCurrentCommandId(true);
-}
-
-void
-tm_merge_run_end(MergeRun *run)
-{
-	index_endscan(run->scan);
-	ExecDropSingleTupleTableSlot(run->found);
-	ExecDropSingleTupleTableSlot(run->made);
-	ExecCloseIndices(run->info);
-	FreeExecutorState(run->estate);
-	index_close(run->index, NoLock);
-	table_close(run->rel, NoLock);
 }
 
 /* Does the table have this group?  Leaves its row in run->found. */
@@ -238,13 +198,40 @@ tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i)
 	return value;
 }
 
+/* Write the new rows that were put aside, and their index entries. */
+static void
+write_added(MergeRun *run)
+{
+	MemoryContext before = MemoryContextSwitchTo(GetPerTupleMemoryContext(run->estate));
+
+	table_multi_insert(run->rel, run->added, run->nadded, run->cid, 0, NULL);
+	for (int i = 0; i < run->nadded; i++)
+	{
+		(void) tm_exec_insert_index_tuples(run->info, run->added[i], run->estate);
+		if (run->changed != NULL)
+			tm_row_list_add(run->changed, &run->added[i]->tts_tid);
+		ExecClearTuple(run->added[i]);
+	}
+	MemoryContextSwitchTo(before);
+	ResetPerTupleExprContext(run->estate);
+	run->nadded = 0;
+	run->added_bytes = 0;
+}
+
 void
 tm_merge_run_insert(MergeRun *run)
 {
-	table_tuple_insert(run->rel, run->made, run->cid, 0, NULL);
-	(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
-	if (run->changed != NULL)
-		tm_row_list_add(run->changed, &run->made->tts_tid);
+	MemoryContext before = MemoryContextSwitchTo(run->cxt);
+	TupleDesc	desc = RelationGetDescr(run->rel);
+	HeapTuple	tuple = heap_form_tuple(desc, run->made->tts_values, run->made->tts_isnull);
+
+	if (run->nadded == run->nslots)
+		run->added[run->nslots++] = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+	MemoryContextSwitchTo(before);
+	ExecStoreHeapTuple(tuple, run->added[run->nadded++], true);
+	run->added_bytes += tuple->t_len;
+	if (run->nadded == ADDED_ROWS || run->added_bytes >= ADDED_BYTES)
+		write_added(run);
 }
 
 void
@@ -263,6 +250,22 @@ tm_merge_run_update(MergeRun *run, ItemPointer tid)
 		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
 	if (run->changed != NULL)
 		tm_row_list_add(run->changed, &run->made->tts_tid);
+}
+
+void
+tm_merge_run_end(MergeRun *run)
+{
+	if (run->nadded > 0)
+		write_added(run);
+	for (int i = 0; i < run->nslots; i++)
+		ExecDropSingleTupleTableSlot(run->added[i]);
+	index_endscan(run->scan);
+	ExecDropSingleTupleTableSlot(run->found);
+	ExecDropSingleTupleTableSlot(run->made);
+	ExecCloseIndices(run->info);
+	FreeExecutorState(run->estate);
+	index_close(run->index, NoLock);
+	table_close(run->rel, NoLock);
 }
 
 static void
@@ -312,62 +315,59 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 }
 
 void
-tm_delta_sort(const DeltaMerge *merge, Delta *delta)
-{
-	if (merge->session || tuplestore_tuple_count(delta->rows) < SORT_MIN)
-		return;
-	delta->sorted = tm_key_order_sort(&merge->order, delta->rows, delta->tupdesc);
-	delta->rows = NULL;
-}
-
-void
 tm_delta_end(Delta *delta)
 {
+	if (delta->store != NULL)
+		tuplestore_end(delta->store);
 	if (delta->rows != NULL)
-		tuplestore_end(delta->rows);
-	if (delta->sorted != NULL)
-		tuplesort_end(delta->sorted);
+		tm_delta_rows_end(delta->rows);
 }
 
-static bool
+/* The next group, or NULL; slot is for those of a tuplestore. */
+static TupleTableSlot *
 next_group(Delta *delta, TupleTableSlot *slot)
 {
-	if (delta->sorted != NULL)
-		return tuplesort_gettupleslot(delta->sorted, true, false, slot, NULL);
-	return tuplestore_gettupleslot(delta->rows, true, false, slot);
+	if (delta->rows != NULL)
+		return tm_delta_rows_next(delta->rows);
+	if (!tuplestore_gettupleslot(delta->store, true, false, slot))
+		return NULL;
+	slot_getallattrs(slot);
+	return slot;
 }
 
 int64
 tm_delta_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed)
 {
 	TupleTableSlot *slot;
+	TupleTableSlot *group;
 	MemoryContext before = CurrentMemoryContext;
 	MergeRun	run;
 	int64		groups = 0;
 
 	if (merge->session)
 		return tm_session_merge_run(merge, delta, changed);
-	slot = MakeSingleTupleTableSlot(delta->tupdesc, &TTSOpsMinimalTuple);
-	tm_merge_run_begin(&run, merge, delta->tupdesc, changed);
-	while (next_group(delta, slot))
+	slot = delta->store == NULL ? NULL :
+		MakeSingleTupleTableSlot(delta->tupdesc, &TTSOpsMinimalTuple);
+	tm_merge_run_begin(&run, merge, delta, changed);
+	while ((group = next_group(delta, slot)) != NULL)
 	{
 		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
 		/* the scan keeps memory from probe to probe */
-		found = find_group(&run, slot);
+		found = find_group(&run, group);
 		MemoryContextReset(merge->group_cxt);
 		MemoryContextSwitchTo(merge->group_cxt);
 		if (!found)
-			insert_group(&run, slot);
+			insert_group(&run, group);
 		else if (merge->nstates > 0)
-			update_group(&run, slot);
+			update_group(&run, group);
 		ResetPerTupleExprContext(run.estate);
 		MemoryContextSwitchTo(before);
 		groups++;
 	}
 	tm_merge_run_end(&run);
-	ExecDropSingleTupleTableSlot(slot);
+	if (slot != NULL)
+		ExecDropSingleTupleTableSlot(slot);
 	return groups;
 }

@@ -38,7 +38,7 @@ typedef struct DeltaShape
 /* A view of a pass, and which of the pass's columns make its delta. */
 typedef struct PassMember
 {
-	Oid			state_table;
+	MaintainView *entry;
 	int64		loads;			/* of its entry, when this was made */
 	int			ncolumns;
 	int		   *columns;		/* from 0 */
@@ -53,11 +53,10 @@ typedef struct DeltaPass
 
 typedef struct ShareResult
 {
-	Oid			state_table;
+	const MaintainView *entry;
 	int64		loads;
 	const Datum *values;		/* of the rows it was made of */
-	Tuplestorestate *store;
-	TupleDesc	tupdesc;
+	Delta		delta;
 } ShareResult;
 
 struct MaintainShare
@@ -203,13 +202,13 @@ add_aggregate(Query *query, const TargetEntry *aggregate)
 }
 
 static PassMember *
-make_member(const MaintainView *entry, Query *pass, MemoryContext cxt)
+make_member(MaintainView *entry, Query *pass, MemoryContext cxt)
 {
 	Query	   *query = tm_view_delta_query(entry->spec, VIEW_ROWS_ALL, false);
 	int			nkeys = count_keys(query);
 	PassMember *member = MemoryContextAlloc(cxt, sizeof(PassMember));
 
-	member->state_table = entry->state_table;
+	member->entry = entry;
 	member->loads = entry->loads;
 	member->ncolumns = list_length(query->targetList);
 	member->columns = MemoryContextAlloc(cxt, sizeof(int) * member->ncolumns);
@@ -242,7 +241,7 @@ make_pass(MaintainView *entry, List *others)
 static bool
 is_member(const PassMember *member, const MaintainView *entry)
 {
-	return member->state_table == entry->state_table && member->loads == entry->loads;
+	return member->entry == entry && member->loads == entry->loads;
 }
 
 /* Is it what make_pass() would make? */
@@ -275,9 +274,11 @@ begin_rows(DestReceiver *self, int operation, TupleDesc typeinfo)
 		const PassMember *member = lfirst(m);
 		ShareResult *result = lfirst(r);
 
-		result->tupdesc = CreateTemplateTupleDesc(member->ncolumns);
+		result->delta.tupdesc = CreateTemplateTupleDesc(member->ncolumns);
 		for (int i = 0; i < member->ncolumns; i++)
-			TupleDescCopyEntry(result->tupdesc, i + 1, typeinfo, member->columns[i] + 1);
+			TupleDescCopyEntry(result->delta.tupdesc, i + 1, typeinfo, member->columns[i] + 1);
+		if (result->delta.rows != NULL)
+			tm_delta_rows_begin(result->delta.rows, result->delta.tupdesc);
 	}
 	MemoryContextSwitchTo(before);
 }
@@ -293,14 +294,18 @@ take_row(TupleTableSlot *slot, DestReceiver *self)
 	forboth(m, receiver->pass->members, r, receiver->results)
 	{
 		const PassMember *member = lfirst(m);
-		ShareResult *result = lfirst(r);
+		Delta	   *delta = &((ShareResult *) lfirst(r))->delta;
 
 		for (int i = 0; i < member->ncolumns; i++)
 		{
 			receiver->values[i] = slot->tts_values[member->columns[i]];
 			receiver->isnull[i] = slot->tts_isnull[member->columns[i]];
 		}
-		tuplestore_putvalues(result->store, result->tupdesc, receiver->values, receiver->isnull);
+		if (delta->rows != NULL)
+			tm_delta_rows_add(delta->rows, receiver->values, receiver->isnull);
+		else
+			tuplestore_putvalues(delta->store, delta->tupdesc, receiver->values,
+								 receiver->isnull);
 	}
 	return true;
 }
@@ -310,28 +315,55 @@ end_rows(DestReceiver *self)
 {
 }
 
-/* Run it; adds a result for each of its views. */
-static void
-run_pass(MaintainShare *share, const DeltaPass *pass, const BatchRows *batch)
+static ShareResult *
+make_result(const PassMember *member, const BatchRows *batch)
 {
+	ShareResult *result = palloc0(sizeof(ShareResult));
+
+	result->entry = member->entry;
+	result->loads = member->loads;
+	result->values = batch->rows->values;
+	if (member->entry->expand == NULL)
+		result->delta.rows = tm_delta_rows_create(member->entry->merge);
+	else
+		result->delta.store = tuplestore_begin_heap(false, false, work_mem);
+	return result;
+}
+
+/* What the query runs cannot lead back to a view whose rows it makes. */
+static void
+set_busy(const DeltaPass *pass, const MaintainView *owner, bool busy)
+{
+	ListCell   *lc;
+
+	foreach(lc, pass->members)
+		if (((PassMember *) lfirst(lc))->entry != owner)
+		((PassMember *) lfirst(lc))->entry->busy = busy;
+}
+
+/* Run it for the view that has it; adds a result for each of its views. */
+static void
+run_pass(MaintainShare *share, const MaintainView *owner, const BatchRows *batch)
+{
+	const DeltaPass *pass = owner->pass;
 	PassReceiver receiver = {{take_row, begin_rows, end_rows, end_rows, DestNone}, pass};
 	MemoryContext before = MemoryContextSwitchTo(share->cxt);
 	ListCell   *lc;
 
 	receiver.cxt = share->cxt;
 	foreach(lc, pass->members)
-	{
-		const PassMember *member = lfirst(lc);
-		ShareResult *result = palloc0(sizeof(ShareResult));
-
-		result->state_table = member->state_table;
-		result->loads = member->loads;
-		result->values = batch->rows->values;
-		result->store = tuplestore_begin_heap(false, false, work_mem);
-		receiver.results = lappend(receiver.results, result);
-	}
+		receiver.results = lappend(receiver.results, make_result(lfirst(lc), batch));
 	share->results = list_concat(share->results, receiver.results);
-	(void) tm_partial_plan_send(pass->plan, batch, &receiver.pub);
+	set_busy(pass, owner, true);
+	PG_TRY();
+	{
+		(void) tm_partial_plan_send(pass->plan, batch, &receiver.pub);
+	}
+	PG_FINALLY();
+	{
+		set_busy(pass, owner, false);
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(before);
 }
 
@@ -353,14 +385,13 @@ tm_maintain_share_end(MaintainShare *share)
 	ListCell   *lc;
 
 	foreach(lc, share->results)
-		tuplestore_end(((ShareResult *) lfirst(lc))->store);
+		tm_delta_end(&((ShareResult *) lfirst(lc))->delta);
 	share->results = NIL;
 }
 
-/* What was put aside for the view, no longer the share's; NULL: nothing. */
-static Tuplestorestate *
-take_result(MaintainShare *share, const MaintainView *entry, const BatchRows *batch,
-			TupleDesc *tupdesc)
+/* What was put aside for the view, no longer the share's; false: nothing. */
+static bool
+take_result(MaintainShare *share, const MaintainView *entry, const BatchRows *batch, Delta *delta)
 {
 	ListCell   *lc;
 
@@ -368,30 +399,28 @@ take_result(MaintainShare *share, const MaintainView *entry, const BatchRows *ba
 	{
 		ShareResult *result = lfirst(lc);
 
-		if (result->state_table != entry->state_table || result->loads != entry->loads ||
+		if (result->entry != entry || result->loads != entry->loads ||
 			result->values != batch->rows->values)
 			continue;
 		share->results = foreach_delete_current(share->results, lc);
-		*tupdesc = result->tupdesc;
-		return result->store;
+		*delta = result->delta;
+		return true;
 	}
-	return NULL;
+	return false;
 }
 
-Tuplestorestate *
-tm_share_run(MaintainShare *share, MaintainView *entry, const BatchRows *batch, TupleDesc *tupdesc)
+bool
+tm_share_run(MaintainShare *share, MaintainView *entry, const BatchRows *batch, Delta *delta)
 {
-	Tuplestorestate *delta;
 	List	   *others;
 
 	if (entry->shape == NULL || batch->rows->nrows == 0)
-		return NULL;
-	delta = take_result(share, entry, batch, tupdesc);
-	if (delta != NULL)
-		return delta;
+		return false;
+	if (take_result(share, entry, batch, delta))
+		return true;
 	others = find_others(share, entry);
 	if (others == NIL)
-		return NULL;
+		return false;
 	if (entry->pass == NULL || !is_current(entry->pass, entry, others))
 	{
 		if (entry->pass != NULL)
@@ -399,6 +428,6 @@ tm_share_run(MaintainShare *share, MaintainView *entry, const BatchRows *batch, 
 		entry->pass = NULL;
 		entry->pass = make_pass(entry, others);
 	}
-	run_pass(share, entry->pass, batch);
-	return take_result(share, entry, batch, tupdesc);
+	run_pass(share, entry, batch);
+	return take_result(share, entry, batch, delta);
 }

@@ -277,16 +277,24 @@ static Delta
 run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
 		 MaintainShare *share)
 {
+	bool		unsorted = entry->expand == NULL &&
+	entry->spec->window.kind != VIEW_WINDOW_SESSION;
 	Delta		delta = {0};
 
-	if (share != NULL)
-		delta.rows = tm_share_run(share, entry, batch, &delta.tupdesc);
-	if (delta.rows == NULL)
-		delta.rows = tm_partial_plan_run(plan, batch, &delta.tupdesc);
-	if (entry->expand != NULL)
-		delta.rows = tm_delta_expand_run(entry->expand, delta.rows, rows, &delta.tupdesc);
-	else
-		tm_delta_sort(entry->merge, &delta);
+	if (share == NULL || !tm_share_run(share, entry, batch, &delta))
+	{
+		if (unsorted)
+		{
+			delta.rows = tm_delta_rows_create(entry->merge);
+			(void) tm_partial_plan_send(plan, batch, tm_delta_rows_get_receiver(delta.rows));
+		}
+		else
+			delta.store = tm_partial_plan_run(plan, batch, &delta.tupdesc);
+	}
+	if (unsorted)
+		tm_delta_rows_sort(delta.rows);
+	else if (entry->expand != NULL)
+		delta.store = tm_delta_expand_run(entry->expand, delta.store, rows, &delta.tupdesc);
 	return delta;
 }
 
@@ -517,7 +525,7 @@ tm_maintain_merge_admitted(MaintainView *entry, const MetaView *view, const Batc
 
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
 	PushActiveSnapshot(GetLatestSnapshot());
-	delta.rows = tm_partial_plan_run(plan, batch, &delta.tupdesc);
+	delta.store = tm_partial_plan_run(plan, batch, &delta.tupdesc);
 	PopActiveSnapshot();
 	merge_delta(entry, view, &delta, closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
 	tm_delta_end(&delta);

@@ -10,6 +10,8 @@
 #include "access/genam.h"
 #include "fmgr.h"
 #include "nodes/execnodes.h"
+#include "tcop/dest.h"
+#include "utils/sortsupport.h"
 #include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
 
@@ -183,7 +185,7 @@ typedef struct WindowWalk
  */
 extern void tm_window_walk(WindowWalk *walk, Oid relid);
 
-/* ---- delta_merge.c ---- */
+/* ---- delta_rows.c: the groups of a batch, sorted ---- */
 
 /* How rows are sorted. */
 typedef struct KeyOrder
@@ -198,12 +200,32 @@ typedef struct KeyOrder
 /* By n columns that are to be set; nulls last. */
 extern void tm_key_order_init(KeyOrder *order, int n);
 
-/* To be filled; of what a store has, which is ended, and ready to be read. */
+/* A sort to be filled; how to compare the first n columns. */
 extern Tuplesortstate *tm_key_order_begin(const KeyOrder *order, TupleDesc tupdesc);
-extern Tuplesortstate *tm_key_order_sort(const KeyOrder *order, Tuplestorestate *rows,
-										 TupleDesc tupdesc);
+extern SortSupport tm_key_order_prepare(const KeyOrder *order, int n);
 
-typedef struct DeltaMerge
+typedef struct DeltaMerge DeltaMerge;
+typedef struct DeltaRows DeltaRows;
+
+/*
+ * Rows of a delta query (stored keys, then states), to be added, then sorted by
+ * the keys and read, once.  In the current context; the end frees all.
+ */
+extern DeltaRows *tm_delta_rows_create(const DeltaMerge *merge);
+extern void tm_delta_rows_begin(DeltaRows *rows, TupleDesc tupdesc);
+extern void tm_delta_rows_add(DeltaRows *rows, const Datum *values, const bool *isnull);
+extern void tm_delta_rows_sort(DeltaRows *rows);
+
+/* Begins, and adds what it receives; lives as long as rows. */
+extern DestReceiver *tm_delta_rows_get_receiver(DeltaRows *rows);
+
+/* The next row, states as they are stored; NULL after the last. */
+extern TupleTableSlot *tm_delta_rows_next(DeltaRows *rows);
+extern void tm_delta_rows_end(DeltaRows *rows);
+
+/* ---- delta_merge.c ---- */
+
+struct DeltaMerge
 {
 	Oid			state_table;
 	int			nkeys;			/* stored keys; states follow them */
@@ -214,24 +236,23 @@ typedef struct DeltaMerge
 	PartialState **states;		/* per state column */
 	bool	   *internal;
 	MemoryContext group_cxt;
-} DeltaMerge;
+};
 
 extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
 /*
- * Groups of rows, each at most once: stored keys, then states.  States of type
- * internal are bytea, or aggstate already.
+ * Groups of rows, each at most once: stored keys, then states.  What a store has
+ * of type internal is bytea, or aggstate already; sessions come in one, in the
+ * order of their keys.
  */
 typedef struct Delta
 {
-	TupleDesc	tupdesc;
-	Tuplestorestate *rows;		/* or NULL, and */
-	Tuplesortstate *sorted;		/* the same in the order of the index */
+	DeltaRows  *rows;			/* sorted; or NULL, and */
+	Tuplestorestate *store;
+	TupleDesc	tupdesc;		/* of store */
 } Delta;
 
-/* Put the groups into the order in which they are merged fastest. */
-extern void tm_delta_sort(const DeltaMerge *merge, Delta *delta);
 extern void tm_delta_end(Delta *delta);
 
 /*
@@ -288,11 +309,12 @@ extern bool tm_maintain_equal_texts(const List *a, const List *b);
 extern const struct DeltaShape *tm_share_get_shape(const ViewSpec *spec, const MetaView *view);
 
 /*
- * The delta of a view over all rows of the batch, as tm_partial_plan_run() gives
- * it, from a pass that it shares; NULL: there is no other view to share with.
+ * The groups of a view over all rows of the batch, from a pass that it shares:
+ * rows that are not sorted yet, or panes in a store.  False: there is no other
+ * view to share with.
  */
-extern Tuplestorestate *tm_share_run(MaintainShare *share, MaintainView *entry,
-									 const BatchRows *batch, TupleDesc *tupdesc);
+extern bool tm_share_run(MaintainShare *share, MaintainView *entry, const BatchRows *batch,
+						 Delta *delta);
 
 /* ---- maintain_batch.c ---- */
 
@@ -347,20 +369,25 @@ typedef struct MergeRun
 	ScanKey		keys;			/* for equality, one per unique key */
 	TupleTableSlot *found;		/* the stored row */
 	TupleTableSlot *made;		/* the row to write */
+	TupleTableSlot **added;		/* new rows, written together */
+	int			nslots;			/* there are in it */
+	int			nadded;			/* that are in use */
+	Size		added_bytes;
+	MemoryContext cxt;			/* of the run */
 	bool	   *wrap;			/* per state: the delta has its bytea */
 	CommandId	cid;
 	RowList    *changed;		/* rows that were written, or NULL */
 } MergeRun;
 
 /* The rows of the table are those of the active snapshot. */
-extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, TupleDesc delta,
+extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta,
 							   RowList *changed);
 extern void tm_merge_run_end(MergeRun *run);
 
 /* State i of a delta row as it is stored. */
 extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i);
 
-/* Write run->made: as a new row, or over the one at tid. */
+/* Write run->made: as a new row (at the latest when the run ends), or over the one at tid. */
 extern void tm_merge_run_insert(MergeRun *run);
 extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
 

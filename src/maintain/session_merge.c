@@ -73,7 +73,7 @@ typedef struct SessionRun
 } SessionRun;
 
 static void
-begin_run(SessionRun *session, DeltaMerge *merge, TupleDesc delta, RowList *changed)
+begin_run(SessionRun *session, DeltaMerge *merge, const Delta *delta, RowList *changed)
 {
 	MergeRun   *run = &session->run;
 	Relation	index;
@@ -367,8 +367,8 @@ tm_session_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed)
 	SessionRun	session;
 	int64		groups = 0;
 
-	begin_run(&session, merge, delta->tupdesc, changed);
-	while (tuplestore_gettupleslot(delta->rows, true, false, slot))
+	begin_run(&session, merge, delta, changed);
+	while (tuplestore_gettupleslot(delta->store, true, false, slot))
 	{
 		bool		touches;
 

@@ -161,6 +161,13 @@ produce(700);
 check('windows');
 cmp_ok(query(q{SELECT late FROM tidemark.views WHERE view = 'closed'::regclass}), '>', 0, 'there were late rows');
 
+# Many groups, new ones and ones that are there.
+view('many1', 'SELECT id / 2 % 2000 AS pair, x, count(*), avg(x) FROM r GROUP BY 1, 2');
+view('many2', 'SELECT id / 2 % 2000 AS pair, x, avg(f), max(name) FROM r GROUP BY 1, 2');
+load();
+produce(6000);
+check('many groups');
+
 # An error is that of its view, whoever's pass it was.
 view('good', 'SELECT k, count(*) FROM r GROUP BY k');
 view('poor', 'SELECT k, sum(1000 / (x - 7)) FROM r GROUP BY k');

@@ -41,8 +41,9 @@ tm_meta_statement_begin(MetaStatement *statement, Datum *values,
 	{
 		SPIPlanPtr	plan;
 
-		plan = SPI_prepare(statement->sql, statement->nargs,
-						   statement->argtypes);
+		/* what a plan for these values would gain, making it costs */
+		plan = SPI_prepare_cursor(statement->sql, statement->nargs,
+								  statement->argtypes, CURSOR_OPT_GENERIC_PLAN);
 		if (plan == NULL)
 			elog(ERROR, "could not prepare \"%s\": %s", statement->sql,
 				 SPI_result_code_string(SPI_result));

@@ -193,18 +193,22 @@ tm_meta_view_find_lost(Oid view)
 List *
 tm_meta_view_list(Oid source)
 {
-	static MetaStatement statement = {
+	static MetaStatement all = {
+		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view ORDER BY state_table::oid",
+	};
+	static MetaStatement of_source = {
 		.sql = "SELECT " VIEW_COLUMNS " FROM tidemark_state.view "
-		"WHERE $1 = 0 OR source = $1 ORDER BY state_table::oid",
+		"WHERE source = $1 ORDER BY state_table::oid",
 		.nargs = 1,
 		.argtypes = {OIDOID}
 	};
+	MetaStatement *statement = OidIsValid(source) ? &of_source : &all;
 	MetaExecution execution;
 	Datum		values[1] = {ObjectIdGetDatum(source)};
 	List	   *result = NIL;
 	uint64		n;
 
-	n = tm_meta_statement_begin(&statement, values, NULL, &execution);
+	n = tm_meta_statement_begin(statement, values, NULL, &execution);
 	for (uint64 i = 0; i < n; i++)
 		result = lappend(result, read_view(i));
 	tm_meta_statement_end(&execution);

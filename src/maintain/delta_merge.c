@@ -2,16 +2,16 @@
  * delta_merge.c
  *	  Merge the groups of a batch into the state table of a view.
  *
- * For each group: probe the unique index over the keys; combine the states
+ * For each group: find it in the unique index over the keys; combine the states
  * with those found and update the row in place (a heap-only update, for no key
  * changes), or insert a new one.  The caller holds the view's lock, so nobody
- * else writes the table meanwhile, and a probe under a snapshot taken after
- * the lock sees every committed group.  No probe of a run sees what the run has
+ * else writes the table meanwhile, and a search under a snapshot taken after
+ * the lock sees every committed group.  No search of a run sees what the run has
  * written, nor has to, so new rows are written many at a time.
  *
- * The groups come in the order of the index, so that a probe finds in the
- * processor's caches what the one before it read, and new rows lie in the table
- * as in the index: half the cost per group with a million of them stored.
+ * The groups come in the order of the index.  So they can be found by walking
+ * over it (key_walk.c), a probe finds in the processor's caches what the one
+ * before it read, and new rows lie in the table as in the index.
  *
  * (Rejected: INSERT .. ON CONFLICT.  Right too, but three to four times the
  * cost per group, and planned again after every invalidation.  MERGE: wrong
@@ -43,6 +43,9 @@
 
 #include "base/compat.h"
 #include "maintain/maintain_internal.h"
+
+/* So many groups are probed for before a walk is tried. */
+#define WALK_MIN 32
 
 /* New rows that are written together: so many, of at most about so much. */
 #define ADDED_ROWS 256
@@ -162,6 +165,7 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 	ExecOpenIndices(run->info, false);
 	init_scan_keys(run);
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
+	run->walk = NULL;
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
 	run->cxt = CurrentMemoryContext;
@@ -179,6 +183,11 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 static bool
 find_group(MergeRun *run, TupleTableSlot *delta)
 {
+	KeyFound	found = run->walk != NULL ? tm_key_walk_find(run->walk, delta, run->found) :
+	KEY_UNKNOWN;
+
+	if (found != KEY_UNKNOWN)
+		return found == KEY_FOUND;
 	for (int i = 0; i < run->merge->nunique; i++)
 	{
 		run->keys[i].sk_flags = delta->tts_isnull[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
@@ -259,6 +268,8 @@ tm_merge_run_end(MergeRun *run)
 		write_added(run);
 	for (int i = 0; i < run->nslots; i++)
 		ExecDropSingleTupleTableSlot(run->added[i]);
+	if (run->walk != NULL)
+		tm_key_walk_end(run->walk);
 	index_endscan(run->scan);
 	ExecDropSingleTupleTableSlot(run->found);
 	ExecDropSingleTupleTableSlot(run->made);
@@ -354,6 +365,8 @@ tm_delta_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed)
 		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
+		if (groups == WALK_MIN && delta->ordered)
+			run.walk = tm_key_walk_create(&run);
 		/* the scan keeps memory from probe to probe */
 		found = find_group(&run, group);
 		MemoryContextReset(merge->group_cxt);

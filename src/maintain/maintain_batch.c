@@ -295,6 +295,7 @@ run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows 
 		tm_delta_rows_sort(delta.rows);
 	else if (entry->expand != NULL)
 		delta.store = tm_delta_expand_run(entry->expand, delta.store, rows, &delta.tupdesc);
+	delta.ordered = true;
 	return delta;
 }
 

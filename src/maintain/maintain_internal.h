@@ -251,6 +251,7 @@ typedef struct Delta
 	DeltaRows  *rows;			/* sorted; or NULL, and */
 	Tuplestorestate *store;
 	TupleDesc	tupdesc;		/* of store */
+	bool		ordered;		/* the groups come in the order of the index */
 } Delta;
 
 extern void tm_delta_end(Delta *delta);
@@ -367,6 +368,7 @@ typedef struct MergeRun
 	ResultRelInfo *info;
 	IndexScanDesc scan;
 	ScanKey		keys;			/* for equality, one per unique key */
+	struct KeyWalk *walk;		/* or NULL: all are probed for */
 	TupleTableSlot *found;		/* the stored row */
 	TupleTableSlot *made;		/* the row to write */
 	TupleTableSlot **added;		/* new rows, written together */
@@ -390,6 +392,27 @@ extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int 
 /* Write run->made: as a new row (at the latest when the run ends), or over the one at tid. */
 extern void tm_merge_run_insert(MergeRun *run);
 extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
+
+/* ---- key_walk.c: groups in the order of the index ---- */
+
+typedef struct KeyWalk KeyWalk;
+
+typedef enum KeyFound
+{
+	KEY_FOUND,
+	KEY_ABSENT,
+	KEY_UNKNOWN					/* has to be probed for */
+} KeyFound;
+
+/* NULL when the order of the merge is not that of the index. */
+extern KeyWalk *tm_key_walk_create(const MergeRun *run);
+
+/*
+ * Does the table have a group, none of which comes after a later one of the
+ * index?  Leaves its row in found.
+ */
+extern KeyFound tm_key_walk_find(KeyWalk *walk, TupleTableSlot *group, TupleTableSlot *found);
+extern void tm_key_walk_end(KeyWalk *walk);
 
 /* ---- session_merge.c ---- */
 

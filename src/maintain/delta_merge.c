@@ -127,29 +127,28 @@ open_key_index(const DeltaMerge *merge, Relation rel)
 			 errhint("REFRESH MATERIALIZED VIEW cannot repair it; drop and create the view.")));
 }
 
-static void
-init_scan_keys(MergeRun *run)
+void
+tm_merge_scan_key(Relation index, int i, StrategyNumber strategy, ScanKey key)
 {
-	Relation	index = run->index;
+	Oid			type = index->rd_opcintype[i];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type, strategy);
 
-	run->keys = palloc0(sizeof(ScanKeyData) * run->merge->nunique);
-	for (int i = 0; i < run->merge->nunique; i++)
-	{
-		Oid			type = index->rd_opcintype[i];
-		Oid			op = get_opfamily_member(index->rd_opfamily[i], type, type,
-											 BTEqualStrategyNumber);
-
-		if (!OidIsValid(op))
-			elog(ERROR, "missing equality operator for type %u", type);
-		ScanKeyEntryInitialize(&run->keys[i], 0, i + 1, BTEqualStrategyNumber, type,
-							   index->rd_indcollation[i], get_opcode(op), (Datum) 0);
-	}
+	if (!OidIsValid(operator))
+		elog(ERROR, "missing operator %d for type %u", strategy, type);
+	ScanKeyEntryInitialize(key, 0, i + 1, strategy, type, index->rd_indcollation[i],
+						   get_opcode(operator), (Datum) 0);
 }
 
 PartialState *
 tm_delta_merge_state(const DeltaMerge *merge, int i)
 {
 	return merge->states[i];
+}
+
+bool
+tm_delta_merge_wraps(const DeltaMerge *merge, int i, TupleDesc delta)
+{
+	return merge->internal[i] && TupleDescAttr(delta, merge->nkeys + i)->atttypid == BYTEAOID;
 }
 
 void
@@ -163,7 +162,9 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 	run->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(run->info, run->rel, 1, NULL, 0);
 	ExecOpenIndices(run->info, false);
-	init_scan_keys(run);
+	run->keys = palloc0(sizeof(ScanKeyData) * merge->nunique);
+	for (int i = 0; i < merge->nunique; i++)
+		tm_merge_scan_key(run->index, i, BTEqualStrategyNumber, &run->keys[i]);
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
 	run->walk = NULL;
 	run->found = table_slot_create(run->rel, NULL);
@@ -174,8 +175,7 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 	run->added_bytes = 0;
 	run->wrap = palloc(sizeof(bool) * Max(merge->nstates, 1));
 	for (int i = 0; i < merge->nstates; i++)
-		run->wrap[i] = delta->rows == NULL && merge->internal[i] &&
-			TupleDescAttr(delta->tupdesc, merge->nkeys + i)->atttypid == BYTEAOID;
+		run->wrap[i] = delta->rows == NULL && tm_delta_merge_wraps(merge, i, delta->tupdesc);
 	run->cid = GetCurrentCommandId(true);
 }
 

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -110,8 +109,7 @@ tm_delta_rows_begin(DeltaRows *rows, TupleDesc tupdesc)
 	rows->tupdesc = CreateTupleDescCopy(tupdesc);
 	rows->wrap = palloc0(sizeof(bool) * tupdesc->natts);
 	for (int i = 0; i < merge->nstates; i++)
-		rows->wrap[merge->nkeys + i] = merge->internal[i] &&
-			TupleDescAttr(tupdesc, merge->nkeys + i)->atttypid == BYTEAOID;
+		rows->wrap[merge->nkeys + i] = tm_delta_merge_wraps(merge, i, tupdesc);
 	rows->keys = tm_key_order_prepare(&merge->order, merge->order.n);
 	rows->row = MakeSingleTupleTableSlot(rows->tupdesc, &TTSOpsVirtual);
 	MemoryContextSwitchTo(before);

@@ -84,19 +84,6 @@ can_walk(const MergeRun *run)
 	return run->merge->nunique > 0;
 }
 
-static void
-init_scan_key(KeyWalk *walk, int i, StrategyNumber strategy)
-{
-	Relation	index = walk->run->index;
-	Oid			type = index->rd_opcintype[i];
-	Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type, strategy);
-
-	if (!OidIsValid(operator))
-		elog(ERROR, "missing operator %d for type %u", strategy, type);
-	ScanKeyEntryInitialize(&walk->scan_keys[i], 0, i + 1, strategy, type,
-						   index->rd_indcollation[i], get_opcode(operator), (Datum) 0);
-}
-
 KeyWalk *
 tm_key_walk_create(const MergeRun *run)
 {
@@ -109,8 +96,8 @@ tm_key_walk_create(const MergeRun *run)
 	walk->nkeys = run->merge->nunique;
 	walk->nscan_keys = Min(walk->nkeys, 2);
 	for (int i = 0; i < walk->nscan_keys; i++)
-		init_scan_key(walk, i, i + 1 < walk->nscan_keys ? BTEqualStrategyNumber :
-					  BTGreaterEqualStrategyNumber);
+		tm_merge_scan_key(run->index, i, i + 1 < walk->nscan_keys ? BTEqualStrategyNumber :
+						  BTGreaterEqualStrategyNumber, &walk->scan_keys[i]);
 	walk->compare = tm_key_order_prepare(&run->merge->order, walk->nkeys);
 	walk->credit = START_CREDIT;
 	walk->cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark walk", ALLOCSET_SMALL_SIZES);

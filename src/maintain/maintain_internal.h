@@ -386,6 +386,12 @@ extern void tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *de
 							   RowList *changed);
 extern void tm_merge_run_end(MergeRun *run);
 
+/* How column i of an index is searched for, but for the value. */
+extern void tm_merge_scan_key(Relation index, int i, StrategyNumber strategy, ScanKey key);
+
+/* Does state i come as its bytes, which are to be made storable? */
+extern bool tm_delta_merge_wraps(const DeltaMerge *merge, int i, TupleDesc delta);
+
 /* State i of a delta row as it is stored. */
 extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i);
 

@@ -34,7 +34,6 @@
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -77,8 +76,6 @@ begin_run(SessionRun *session, DeltaMerge *merge, const Delta *delta, RowList *c
 {
 	MergeRun   *run = &session->run;
 	Relation	index;
-	Oid			type;
-	Oid			operator;
 
 	memset(session, 0, sizeof(*session));
 	tm_merge_run_begin(run, merge, delta, changed);
@@ -95,14 +92,8 @@ begin_run(SessionRun *session, DeltaMerge *merge, const Delta *delta, RowList *c
 					   CurrentMemoryContext);
 
 	memcpy(session->touching, run->keys, sizeof(ScanKeyData) * merge->nunique);
-	type = index->rd_opcintype[session->nkeys];
-	operator = get_opfamily_member(index->rd_opfamily[session->nkeys], type, type,
-								   BTLessEqualStrategyNumber);
-	if (!OidIsValid(operator))
-		elog(ERROR, "missing ordering operator for type %u", type);
-	ScanKeyEntryInitialize(&session->touching[session->nkeys], 0, session->nkeys + 1,
-						   BTLessEqualStrategyNumber, type, InvalidOid, get_opcode(operator),
-						   (Datum) 0);
+	tm_merge_scan_key(index, session->nkeys, BTLessEqualStrategyNumber,
+					  &session->touching[session->nkeys]);
 }
 
 static void

@@ -52,8 +52,29 @@ REFRESH MATERIALIZED VIEW tumble;
 SELECT * FROM tumble EXCEPT SELECT * FROM tumble_2;
 SELECT count(*) FROM tidemark_state.verdict JOIN tidemark_state.view v USING (state_table) WHERE v.view = 'tumble'::regclass;
 SELECT * FROM verify_all();
+-- verdicts leave with their windows; those on sessions stay
+SELECT make_view('leaves_' || kind, kind, 's', '0 s', format(', tidemark.retention = ''20 s'', tidemark.emit = ''%s''', emit))
+  FROM (VALUES ('tumble', 'changes'), ('hop', 'final, revisions'), ('cumulate', 'changes')) x(kind, emit);
+CREATE MATERIALIZED VIEW leaves_end WITH (tidemark.continuous, tidemark.retention = '20 s') AS SELECT window_end, count(*) AS n FROM s, tidemark.tumble(at, '10 s') GROUP BY 1;
+CREATE MATERIALIZED VIEW leaves_session WITH (tidemark.continuous, tidemark.retention = '20 s') AS
+  SELECT k, session_start, session_end, count(*) AS n FROM (SELECT k, tidemark.session_start(at, '3 s') OVER w, tidemark.session_end(at, '3 s') OVER w FROM s WINDOW w AS (PARTITION BY k ORDER BY at)) x GROUP BY 1, 2, 3;
+CREATE FUNCTION left_over() RETURNS TABLE (view regclass, windows text, pruned_until time) LANGUAGE sql AS
+$$ SELECT v.view, string_agg(DISTINCT d.window_start::time::text, ' ' ORDER BY d.window_start::time::text), v.pruned_until::time FROM tidemark.views v JOIN tidemark_state.view w USING (view) JOIN tidemark_state.verdict d USING (state_table) WHERE v.view::text ~ 'leaves' GROUP BY v.view, v.pruned_until ORDER BY v.view::text $$;
+SELECT tidemark.inject('s', ARRAY[message(50, 0, 32), message(51, 0, 37), message(52, 0, 46)], partition => p) FROM generate_series(0, 1) p;
+SELECT tidemark.inject('s', ARRAY[message(60, 0, 24), message(61, 0, 26), message(62, 0, 39), message(63, 0, 45)], partition => 2);
+SELECT * FROM left_over();
+SELECT * FROM verify_all();
+SELECT tidemark.inject('s', message(70, 0, 58), partition => p) FROM generate_series(0, 2) p;
+SELECT * FROM left_over();
+SELECT * FROM verify_all();
+SELECT tidemark.inject('s', message(71, 0, 69), partition => p) FROM generate_series(0, 2) p;
+SELECT * FROM left_over();
+SELECT * FROM verify_all();
+SELECT tidemark.inject('s', message(72, 0, 99), partition => p) FROM generate_series(0, 2) p;
+SELECT * FROM left_over();
+SELECT * FROM verify_all();
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
 DROP TABLE s_table;
-DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted, make_views, verify_all;
+DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted, make_views, verify_all, left_over;

@@ -94,6 +94,39 @@ SELECT window_end, kafka_offset FROM tidemark.late_rows WHERE view = 'five'::reg
 SELECT tidemark.admit_late('five');
 SELECT window_end, kafka_offset FROM tidemark.late_rows WHERE view = 'five'::regclass ORDER BY 2;
 
+-- deleted: by row and window, also where windows are told apart by their end, and times have no zone
+DELETE FROM tidemark.late_rows WHERE view = 'five'::regclass AND window_end <= '2026-01-01 00:00:10Z' RETURNING kafka_offset;
+SELECT tidemark.admit_late('five');
+SELECT * FROM tidemark.verify('five');
+SELECT make_view('c', 'cumulate', 's', '0 s');
+SELECT tidemark.inject('s', message(22, 0, 1));
+SELECT tidemark.inject('x', '{"at":"2026-01-01T00:01:00"}');
+CREATE FUNCTION newest(OUT view regclass, OUT window_start timestamptz, OUT window_end timestamptz) RETURNS SETOF record LANGUAGE sql AS
+$$ SELECT view, window_start, window_end FROM (SELECT *, rank() OVER (PARTITION BY view ORDER BY kafka_offset DESC) AS r FROM tidemark.late_rows) l WHERE r = 1 AND view::text IN ('c', 'xv') ORDER BY 1, 3 $$;
+SELECT * FROM newest();
+DELETE FROM tidemark.late_rows WHERE view = 'c'::regclass AND window_end = '2026-01-01 00:00:10Z';
+DELETE FROM tidemark.late_rows WHERE view = 'xv'::regclass;
+SELECT * FROM newest();
+SELECT * FROM tidemark.verify('c');
+-- rows of a table that name no message are told apart by what they say
+CREATE FOREIGN TABLE ts (id int, at timestamptz, p int OPTIONS (metadata 'partition'), o bigint OPTIONS (metadata 'offset'), wm timestamptz OPTIONS (metadata 'watermark')) SERVER m OPTIONS (topic 'ts', event_time 'at');
+CREATE TABLE t (LIKE ts);
+INSERT INTO t SELECT id, '2026-01-01 00:00Z', NULL, NULL, '2026-01-01 01:00Z' FROM unnest('{1,2,2,3}'::int[]) id;
+SELECT tidemark.start_ingest('ts', 't', start_at => 'earliest');
+CREATE MATERIALIZED VIEW tv WITH (tidemark.continuous, tidemark.allowed_lateness = '0 s', tidemark.late = 'table') AS SELECT window_start, count(*) FROM t, tidemark.tumble(at, '10 s') GROUP BY 1;
+DELETE FROM tidemark.late_rows l WHERE view = 'tv'::regclass AND l.row->>'id' = '1';
+SELECT partition, kafka_offset, l.row->'id' AS id FROM tidemark.late_rows l WHERE view = 'tv'::regclass ORDER BY 3;
+DELETE FROM tidemark.late_rows WHERE view = 'tv'::regclass;
+SELECT count(*) FROM tidemark.late_rows WHERE view = 'tv'::regclass;
+-- with admit_late() in one transaction
+SELECT tidemark.inject('s', message(23, 0, 1));
+BEGIN;
+DELETE FROM tidemark.late_rows WHERE view = 'h'::regclass AND window_start = '2026-01-01 00:00Z';
+SELECT tidemark.admit_late('h');
+ROLLBACK;
+SELECT window_start FROM tidemark.late_rows WHERE view = 'h'::regclass ORDER BY 1;
+DROP MATERIALIZED VIEW c, tv;
+
 -- refused
 SELECT tidemark.admit_late('s_table');
 SELECT tidemark.admit_late(0);
@@ -139,6 +172,17 @@ SELECT tidemark.admit_late('mine') > 0 AS admitted;
 SELECT * FROM tidemark.verify('mine');
 DO $$ BEGIN EXECUTE (SELECT format('DELETE FROM %s', late_table) FROM tidemark_state.view WHERE view = 'mine'::regclass); END $$;
 RESET ROLE;
+-- who sees them may not delete them, unless the view is his
+GRANT SELECT ON s TO late_other;
+SET ROLE late_other;
+DELETE FROM tidemark.late_rows WHERE view = 'v'::regclass;
+RESET ROLE;
+REVOKE SELECT ON s FROM late_other;
+SELECT tidemark.inject('s', message(1, 0, 1));
+SET ROLE late_owner;
+DELETE FROM tidemark.late_rows WHERE view = 'mine'::regclass;
+SELECT count(*) FROM tidemark.late_rows WHERE view = 'mine'::regclass;
+RESET ROLE;
 -- row security of the source hides late rows from those whom it applies to
 GRANT SELECT ON s_table TO late_other;
 ALTER TABLE s_table ENABLE ROW LEVEL SECURITY;
@@ -155,7 +199,7 @@ SELECT count(*) FROM tidemark_state.verdict d WHERE NOT EXISTS (SELECT FROM tide
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
-DROP TABLE s_table;
+DROP TABLE s_table, t;
 DROP OWNED BY late_owner, late_other;
 DROP ROLE late_owner, late_other;
-DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted, late;
+DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted, late, newest;

@@ -119,21 +119,6 @@ tm_dead_letters(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static Datum
-get_old_value(TriggerData *trigdata, const char *column)
-{
-	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
-	int			attno = SPI_fnumber(desc, column);
-	bool		isnull = true;
-	Datum		value = (Datum) 0;
-
-	if (attno > 0)
-		value = heap_getattr(trigdata->tg_trigtuple, attno, desc, &isnull);
-	if (isnull)
-		elog(ERROR, "no value of column \"%s\" in a dead letter", column);
-	return value;
-}
-
 /* INSTEAD OF DELETE ON tidemark.dead_letters */
 Datum
 tm_delete_dead_letter(PG_FUNCTION_ARGS)
@@ -152,15 +137,15 @@ tm_delete_dead_letter(PG_FUNCTION_ARGS)
 		!TRIGGER_FIRED_INSTEAD(trigdata->tg_event) ||
 		!TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		elog(ERROR, "not fired instead of DELETE");
-	stream = DatumGetObjectId(get_old_value(trigdata, "stream"));
+	stream = DatumGetObjectId(tm_meta_deleted_value(trigdata, "stream", NULL));
 	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
 	tm_meta_stream_find_tables(stream, &table, &log);
 	if (!OidIsValid(table) || !OidIsValid(table_owner(table)))
 		return PointerGetDatum(NULL);
-	values[0] = get_old_value(trigdata, "partition");
-	values[1] = get_old_value(trigdata, "kafka_offset");
-	values[2] = get_old_value(trigdata, "stage");
+	values[0] = tm_meta_deleted_value(trigdata, "partition", NULL);
+	values[1] = tm_meta_deleted_value(trigdata, "kafka_offset", NULL);
+	values[2] = tm_meta_deleted_value(trigdata, "stage", NULL);
 	sql = psprintf("DELETE FROM tidemark_state.%s WHERE partition = $1 AND kafka_offset = $2 AND stage = $3",
 				   quote_identifier(get_rel_name(table)));
 	tm_meta_enter_as(table_owner(table), &identity);

@@ -37,6 +37,7 @@ typedef struct WindowClose
 {
 	WindowTable state;
 	WindowTable final;
+	int64		verdict_distance;
 } WindowClose;
 
 /* ---- what is kept ---- */
@@ -62,6 +63,7 @@ get_close(MaintainView *entry, const MetaView *view)
 							 final->window == spec->window.end_key ? 0 : result->state.distance,
 							 tm_view_final_window_end(spec));
 	}
+	result->verdict_distance = tm_view_verdict_distance(spec);
 	MemoryContextSwitchTo(before);
 	entry->close = result;
 	return result;
@@ -158,7 +160,7 @@ close_passed(MaintainView *entry, const MetaView *view, MetaProgress *progress, 
 /* Delete rows of one table; returns up to where there are none left. */
 static TimestampTz
 prune_table(WindowTable *window, Oid table, const MetaProgress *progress,
-			TimestampTz until, int limit)
+			TimestampTz until, int limit, int *deleted)
 {
 	WindowWalk	walk = {.table = window,.done = progress->pruned_until,.until = until,
 	.limit = limit};
@@ -168,6 +170,7 @@ prune_table(WindowTable *window, Oid table, const MetaProgress *progress,
 	{
 		TM_FAULT("pruning");
 		delete_rows(table, &walk.rows);
+		*deleted += walk.rows.n;
 	}
 	return walk.reached;
 }
@@ -177,16 +180,20 @@ prune_passed(MaintainView *entry, const MetaView *view, MetaProgress *progress, 
 {
 	TimestampTz until = Min(prunable(entry->spec, progress), progress->closed_until);
 	TimestampTz reached = until;
+	int			deleted = 0;
 	WindowClose *close;
 
 	if (until <= progress->pruned_until)
 		return;
 	close = get_close(entry, view);
 	if (entry->spec->options.emit != VIEW_EMIT_FINAL)
-		reached = Min(reached, prune_table(&close->state, view->state_table, progress, until, limit));
+		reached = Min(reached, prune_table(&close->state, view->state_table, progress, until, limit, &deleted));
 	if (OidIsValid(view->final_table))
-		reached = Min(reached, prune_table(&close->final, view->final_table, progress, until, limit));
+		reached = Min(reached, prune_table(&close->final, view->final_table, progress, until, limit, &deleted));
 	progress->pruned_until = reached;
+	/* a statement per batch would be too much: when windows with groups leave */
+	if (deleted > 0 && close->verdict_distance >= 0 && !TIMESTAMP_IS_NOBEGIN(reached))
+		tm_meta_verdict_delete(view->state_table, reached - close->verdict_distance);
 }
 
 /* The common case of an idle stream: there is nothing to do. */

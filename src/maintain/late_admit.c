@@ -10,7 +10,7 @@
  *
  * Runs in: backends, as the view's owner.
  * Memory: rows in chunks, each in a context of its own.
- * Locks: the view's, taken here.
+ * Locks: the view's, taken here; and that nobody deletes late rows meanwhile.
  */
 #include "postgres.h"
 
@@ -268,7 +268,7 @@ admit(MaintainView *entry, const MetaView *view, void *arg)
 	run->chunk_cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark admit chunk", ALLOCSET_DEFAULT_SIZES);
 	run->row_desc = tm_late_row_desc(view->source);
 	prepare_populate(run);
-	run->table = table_open(view->late_table, RowExclusiveLock);
+	run->table = table_open(view->late_table, ShareRowExclusiveLock);
 	/* in REPEATABLE READ too: what is there now that the view is locked */
 	run->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	admit_rows(run, true);

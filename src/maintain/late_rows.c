@@ -52,6 +52,8 @@ typedef struct LateRun
 	const BatchRows *batch;
 	Relation	table;			/* NULL: only counted */
 	TupleTableSlot *slot;		/* of it */
+	EState	   *estate;			/* for its indexes */
+	ResultRelInfo *info;
 	TupleDesc	source_desc;	/* of tm_late_row_desc() */
 } LateRun;
 
@@ -146,6 +148,8 @@ keep_row(LateRun *run, const StreamRowInfo *info, int row, TupleTableSlot *found
 	values[LATE_RECORDED_AT] = TimestampTzGetDatum(tm_clock_now());
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(run->table, slot, GetCurrentCommandId(true), 0, NULL);
+	list_free(tm_exec_insert_index_tuples(run->info, slot, run->estate));
+	ResetPerTupleExprContext(run->estate);
 }
 
 static void
@@ -173,6 +177,10 @@ begin_run(LateRun *run)
 	run->source_desc = tm_late_row_desc(run->view->source);
 	run->table = table_open(run->view->late_table, RowExclusiveLock);
 	run->slot = MakeSingleTupleTableSlot(RelationGetDescr(run->table), &TTSOpsVirtual);
+	run->estate = CreateExecutorState();
+	run->info = makeNode(ResultRelInfo);
+	InitResultRelInfo(run->info, run->table, 1, NULL, 0);
+	ExecOpenIndices(run->info, false);
 }
 
 static void
@@ -181,6 +189,8 @@ end_run(LateRun *run)
 	if (run->table == NULL)
 		return;
 	ExecDropSingleTupleTableSlot(run->slot);
+	ExecCloseIndices(run->info);
+	FreeExecutorState(run->estate);
 	table_close(run->table, NoLock);
 	CommandCounterIncrement();
 }

@@ -1,6 +1,7 @@
 /*
  * late_sql.c
- *	  admit_late(), and what is behind the view tidemark.late_rows.
+ *	  admit_late(), and what is behind the view tidemark.late_rows: reading and
+ *	  deleting.
  *
  * Late rows are message content, in one table per view that belongs to the
  * view's owner.  They are for him and for those who may read all of the source;
@@ -9,13 +10,17 @@
  * Runs in: backends.
  * Locks: admit_late() takes those of a batch: the source, so that no DDL is
  * under way, then the view.  Reading does not wait: a table that somebody has
- * locked is left out, with a WARNING.
+ * locked is left out, with a WARNING.  Deleting waits for admit_late().
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -24,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
@@ -31,6 +37,7 @@
 
 PG_FUNCTION_INFO_V1(tm_admit_late);
 PG_FUNCTION_INFO_V1(tm_late_rows);
+PG_FUNCTION_INFO_V1(tm_delete_late_row);
 
 /* ---- admit_late() ---- */
 
@@ -131,4 +138,79 @@ tm_late_rows(PG_FUNCTION_ARGS)
 	if (view != NULL && may_read(view) && lock_table(view))
 		read_table(view, result->setResult);
 	return (Datum) 0;
+}
+
+/* ---- DELETE FROM tidemark.late_rows ---- */
+
+#define DELETE_NARGS 5
+
+/*
+ * Lock the rows that are this one; their TIDs, palloc'd.  (The guard of
+ * view_guard.c lets nobody write the table through the executor.)
+ */
+static void
+lock_same_rows(const MetaView *view, const TriggerData *trigdata, RowList *rows)
+{
+	static const Oid argtypes[DELETE_NARGS] = {INT4OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	JSONBOID};
+	static const char *const columns[DELETE_NARGS] = {"partition", "kafka_offset", "window_start",
+	"window_end", "row"};
+	Datum		values[DELETE_NARGS];
+	char		nulls[DELETE_NARGS];
+	char	   *sql = psprintf("SELECT ctid FROM tidemark_state.%s WHERE partition = $1 AND kafka_offset = $2 "
+							   "AND %s IS NOT DISTINCT FROM $3 AND %s IS NOT DISTINCT FROM $4 AND \"row\" = $5 FOR UPDATE",
+							   quote_identifier(get_rel_name(view->late_table)),
+							   window_column(view, "window_start"), window_column(view, "window_end"));
+	bool		isnull;
+
+	for (int i = 0; i < DELETE_NARGS; i++)
+	{
+		values[i] = tm_meta_deleted_value(trigdata, columns[i], &isnull);
+		nulls[i] = isnull ? 'n' : ' ';
+	}
+	if (SPI_execute_with_args(sql, DELETE_NARGS, (Oid *) argtypes, values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not find a late row");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tm_row_list_add(rows, (ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[i],
+																		  SPI_tuptable->tupdesc, 1, &isnull)));
+}
+
+/* How many rows that was. */
+static int
+delete_same_rows(const MetaView *view, const TriggerData *trigdata)
+{
+	RowList		rows = {.cxt = CurrentMemoryContext};
+	MetaIdentity identity;
+	Relation	rel;
+
+	rel = try_table_open(view->late_table, RowExclusiveLock);
+	if (rel == NULL)
+		return 0;
+	tm_meta_enter_as(tm_view_get_owner(view), &identity);
+	SPI_connect();
+	lock_same_rows(view, trigdata, &rows);
+	for (int i = 0; i < rows.n; i++)
+		simple_table_tuple_delete(rel, &rows.tids[i], GetActiveSnapshot());
+	SPI_finish();
+	tm_meta_leave(&identity);
+	table_close(rel, NoLock);
+	return rows.n;
+}
+
+/* INSTEAD OF DELETE ON tidemark.late_rows */
+Datum
+tm_delete_late_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	MetaView   *view;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_INSTEAD(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		elog(ERROR, "not fired instead of DELETE");
+	view = tm_view_require_owned(DatumGetObjectId(tm_meta_deleted_value(trigdata, "view", NULL)));
+	/* NULL: somebody else was faster, the row does not count */
+	if (!OidIsValid(view->late_table) || delete_same_rows(view, trigdata) == 0)
+		return PointerGetDatum(NULL);
+	return PointerGetDatum(trigdata->tg_trigtuple);
 }

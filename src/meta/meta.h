@@ -13,6 +13,7 @@
 #define TM_META_H
 
 #include "access/tupdesc.h"
+#include "commands/trigger.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
@@ -60,6 +61,12 @@ extern void tm_meta_execute(const char *sql);
  */
 extern TupleDesc tm_meta_read_as(Oid userid, const char *sql, bool read_only,
 								 Tuplestorestate *store);
+
+/*
+ * A value of the row that an INSTEAD OF DELETE trigger is fired for; isnull may
+ * be NULL where there is always one.
+ */
+extern Datum tm_meta_deleted_value(const TriggerData *trigdata, const char *column, bool *isnull);
 
 /* Does a row with these stamps belong to this cluster and database? */
 extern bool tm_meta_stamp_is_ours(int64 system_identifier, Oid database);
@@ -282,6 +289,9 @@ typedef enum MetaVerdict
 
 extern void tm_meta_verdict_insert(Oid state_table, int32 partition, int64 offset,
 								   TimestampTz window_start, MetaVerdict verdict);
+
+/* Those of windows named by a time up to then are not needed any more. */
+extern void tm_meta_verdict_delete(Oid state_table, TimestampTz until);
 
 /* Are there any, as the active snapshot sees it? */
 extern bool tm_meta_verdict_exists(Oid state_table);

@@ -146,10 +146,6 @@ tm_meta_execute(const char *sql)
 	tm_meta_leave(&identity);
 }
 
-/*
- * A restored database may hold objects whose numbers the sequence does not
- * know, hence the loop.
- */
 TupleDesc
 tm_meta_read_as(Oid userid, const char *sql, bool read_only,
 				Tuplestorestate *store)
@@ -186,6 +182,27 @@ tm_meta_read_as(Oid userid, const char *sql, bool read_only,
 	return tupdesc;
 }
 
+Datum
+tm_meta_deleted_value(const TriggerData *trigdata, const char *column, bool *isnull)
+{
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+	int			attno = SPI_fnumber(desc, column);
+	bool		missing = true;
+	Datum		value = (Datum) 0;
+
+	if (attno > 0)
+		value = heap_getattr(trigdata->tg_trigtuple, attno, desc, &missing);
+	if (missing && isnull == NULL)
+		elog(ERROR, "no value of column \"%s\" in a deleted row", column);
+	if (isnull != NULL)
+		*isnull = missing;
+	return value;
+}
+
+/*
+ * A restored database may hold objects whose numbers the sequence does not
+ * know, hence the loop.
+ */
 int
 tm_meta_new_object_number(void)
 {

@@ -54,6 +54,19 @@ tm_meta_verdict_insert(Oid state_table, int32 partition, int64 offset,
 	tm_meta_statement_run(&statement, values, nulls);
 }
 
+void
+tm_meta_verdict_delete(Oid state_table, TimestampTz until)
+{
+	static MetaStatement statement = {
+		.sql = "DELETE FROM tidemark_state.verdict WHERE state_table = $1 AND window_start <= $2",
+		.nargs = 2,
+		.argtypes = {OIDOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {ObjectIdGetDatum(state_table), TimestampTzGetDatum(until)};
+
+	tm_meta_statement_run(&statement, values, NULL);
+}
+
 bool
 tm_meta_verdict_exists(Oid state_table)
 {

@@ -141,10 +141,10 @@ CREATE TABLE tidemark_state.verdict (
     window_start timestamptz,
     verdict      text NOT NULL CHECK (verdict IN ('closed', 'admitted'))
 );
-CREATE INDEX verdict_row ON tidemark_state.verdict (state_table, partition, kafka_offset);
+CREATE INDEX verdict_window ON tidemark_state.verdict (state_table, window_start);
 COMMENT ON TABLE tidemark_state.verdict IS
     'verdicts on late rows that do not follow from the row: left out because the window was closed already (after an idle timeout, or by a partition added later), or admitted by admit_late().
-window_start: of the window (cumulate: its window_end); the row''s event time for a view over sessions';
+window_start: of the window (cumulate: its window_end); the row''s event time for a view over sessions. Those of windows that have left the view go with them, but for sessions';
 
 CREATE TABLE tidemark_state.partitioning (
     parent            regclass PRIMARY KEY,

@@ -101,6 +101,11 @@ CREATE FUNCTION tidemark_state.delete_dead_letter() RETURNS pg_catalog.trigger
 COMMENT ON FUNCTION tidemark_state.delete_dead_letter() IS 'DELETE FROM tidemark.dead_letters; for the owner of the stream (42501)';
 REVOKE ALL ON FUNCTION tidemark_state.delete_dead_letter() FROM PUBLIC;
 
+CREATE FUNCTION tidemark_state.delete_late_row() RETURNS pg_catalog.trigger
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tm_delete_late_row';
+COMMENT ON FUNCTION tidemark_state.delete_late_row() IS 'DELETE FROM tidemark.late_rows; for the owner of the view (42501)';
+REVOKE ALL ON FUNCTION tidemark_state.delete_late_row() FROM PUBLIC;
+
 CREATE FUNCTION tidemark_state.name_partitions(list pg_catalog.int4[], total pg_catalog.int8) RETURNS pg_catalog.text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -406,7 +411,11 @@ FROM tidemark_state.view v
      CROSS JOIN LATERAL tidemark_state.late_rows(v.state_table) l
 WHERE v.late_table IS NOT NULL;
 
-COMMENT ON VIEW tidemark.late_rows IS 'late rows that continuous views with tidemark.late = ''table'' left out and kept, of the views that you own or whose source you may SELECT; a row that is late for several windows appears once for each';
+CREATE TRIGGER delete_late_row INSTEAD OF DELETE ON tidemark.late_rows
+    FOR EACH ROW EXECUTE FUNCTION tidemark_state.delete_late_row();
+COMMENT ON TRIGGER delete_late_row ON tidemark.late_rows IS 'the owner of a continuous view may delete its late rows';
+
+COMMENT ON VIEW tidemark.late_rows IS 'late rows that continuous views with tidemark.late = ''table'' left out and kept, of the views that you own or whose source you may SELECT; a row that is late for several windows appears once for each; owners may DELETE';
 COMMENT ON COLUMN tidemark.late_rows.view IS 'the continuous view';
 COMMENT ON COLUMN tidemark.late_rows.window_start IS 'start of the window that the row came too late for; NULL = a view over sessions';
 COMMENT ON COLUMN tidemark.late_rows.window_end IS 'end of that window; NULL = a view over sessions';
@@ -491,4 +500,4 @@ COMMENT ON COLUMN tidemark.partitioned_tables.table_partitions IS 'number of tab
 COMMENT ON COLUMN tidemark.partitioned_tables.next_run IS 'time when the background process looks at it again';
 
 GRANT SELECT ON tidemark.partitioned_tables, tidemark.ingests, tidemark.partitions, tidemark.views, tidemark.dead_letters, tidemark.late_rows, tidemark.workers TO PUBLIC;
-GRANT DELETE ON tidemark.dead_letters TO PUBLIC;
+GRANT DELETE ON tidemark.dead_letters, tidemark.late_rows TO PUBLIC;

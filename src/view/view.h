@@ -313,8 +313,12 @@ extern Expr *tm_view_final_window_end(const ViewSpec *spec);
 /* Index of the stored key that orders the windows of the state table. */
 extern int	tm_view_lead_key(const ViewSpec *spec);
 
-/* At most how much later than the lead key a window ends, in us; -1: unknown. */
+/*
+ * At most how much later than the lead key a window ends, and than the time that
+ * verdicts on late rows name it by (meta_verdict.c), in us; -1: unknown.
+ */
 extern int64 tm_view_lead_distance(const ViewSpec *spec);
+extern int64 tm_view_verdict_distance(const ViewSpec *spec);
 
 /*
  * SQL over the groups with ctid = ANY ($1), in order of their windows, without

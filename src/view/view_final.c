@@ -225,16 +225,15 @@ get_size(const ViewSpec *spec, Node **size, Node **zone)
 	*zone = list_length(args) > i + 2 ? eval_const_expressions(NULL, list_nth(args, i + 2)) : NULL;
 }
 
-int64
-tm_view_lead_distance(const ViewSpec *spec)
+/* At most; -1: unknown. */
+static int64
+window_length(const ViewSpec *spec)
 {
 	Node	   *size;
 	Node	   *zone;
 	Interval   *span;
 	int64		days;
 
-	if (tm_view_lead_key(spec) == spec->window.end_key)
-		return 0;
 	get_size(spec, &size, &zone);
 	if (!IsA(size, Const) || ((Const *) size)->constisnull)
 		return -1;
@@ -243,6 +242,21 @@ tm_view_lead_distance(const ViewSpec *spec)
 	if (days == 0 || (span->month == 0 && (zone == NULL || is_utc(zone))))
 		return span->time + days * USECS_PER_DAY;
 	return span->time + days * USECS_PER_DAY + ZONE_SLACK;
+}
+
+int64
+tm_view_lead_distance(const ViewSpec *spec)
+{
+	return tm_view_lead_key(spec) == spec->window.end_key ? 0 : window_length(spec);
+}
+
+/* A row that was left out might have joined sessions to one that ends much later. */
+int64
+tm_view_verdict_distance(const ViewSpec *spec)
+{
+	if (spec->window.kind == VIEW_WINDOW_SESSION)
+		return -1;
+	return VIEW_WINDOW_LEAD_IS_END(&spec->window) ? 0 : window_length(spec);
 }
 
 /* ---- queries ---- */

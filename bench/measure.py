@@ -103,11 +103,11 @@ BYTES_PER_ROW = 335     # as in the defaults
 
 
 class Case:
-    """title, statements that the clock measures, what has to catch up"""
+    """title, statements that the clock measures, what has to catch up; history: what has to before"""
 
-    def __init__(self, title, work, relation="v", *, options="", before="", topic="order", lateness=None, views=None):
+    def __init__(self, title, work, relation="v", *, options="", before="", history=None, topic="order", lateness=None, views=None):
         self.title, self.work, self.relation = title, work, relation
-        self.options, self.before = options, before
+        self.options, self.before, self.history = options, before, history
         self.topic, self.lateness = topic, lateness
         self.views = views or ["v"] * (relation == "v")
 
@@ -126,6 +126,9 @@ CASES = {
     "w": Case("as a, two workers",
               f"BEGIN; {window_view()} SELECT tidemark.alter_ingest('bid_stream', workers => 2); COMMIT;"),
     "W": Case("as b, two workers", INGEST.replace("'bid')", "'bid', workers => 2)"), before=TABLE + window_view("bid")),
+    "r": Case("as a, from the log of a live ingest", window_view(), before=TABLE + INGEST, history="bid_stream"),
+    "t": Case("as b, from the rows of its table", window_view("bid"), None, before=TABLE + INGEST, history="bid_stream",
+              views=["v"]),
     "e": Case("SELECT count(*), sum(price)", QUERY, None, before="SET max_parallel_workers_per_gather = 0;"),
     "E": Case("the same, 2 parallel workers", QUERY, None, before="SET max_parallel_workers_per_gather = 2;"),
     "h": Case("hop: 10 s, every 2 s", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')")),
@@ -295,6 +298,11 @@ def measure_case(o, topic, letter, log):
     options = case.options or o.batch_options or ""
     session.run(STREAM.format(brokers=o.brokers, topic=topic, options=options) + case.before)
     processes = Processes(o.share)
+    if case.history:
+        wait_until_done(session, case.history, processes)
+        processes.sample(list(processes.cpu))
+        processes.peak_kb.clear()
+    cpu_before = sum(processes.cpu.values())
     log_start = log.seek(0, os.SEEK_END)
     wal = session.run("SELECT pg_current_wal_insert_lsn();")[0]
     backend = session.run("SELECT pg_backend_pid();")
@@ -311,7 +319,7 @@ def measure_case(o, topic, letter, log):
         wait_until_done(session, case.relation, processes)
         # the last ticks: what came between the last sample and the answer
         processes.sample(list(processes.cpu))
-        cpu = sum(processes.cpu.values())
+        cpu = sum(processes.cpu.values()) - cpu_before
         wall = time.monotonic() - start
     wal_bytes = int(session.run(f"SELECT pg_current_wal_insert_lsn() - '{wal}'::pg_lsn;")[0])
     late = check_view(session, letter, topic)

@@ -83,6 +83,24 @@ tm_ingest_backfill_position(const MetaView *view, const StreamOptions *options, 
 
 /* ---- rows ---- */
 
+static int
+compare_partitions(const void *key, const void *position)
+{
+	int32		partition = *(const int32 *) key;
+	int32		other = ((const MetaViewPartition *) position)->partition;
+
+	return partition < other ? -1 : partition > other;
+}
+
+MetaViewPartition *
+tm_ingest_backfill_find(MetaViewPartition *positions, int n, int32 partition,
+						MetaViewPartition *hint)
+{
+	if (hint != NULL && hint->partition == partition)
+		return hint;
+	return bsearch(&partition, positions, n, sizeof(MetaViewPartition), compare_partitions);
+}
+
 typedef struct BackfillRows
 {
 	const StreamOptions *options;
@@ -90,6 +108,8 @@ typedef struct BackfillRows
 	StreamRows *rows;
 	MetaViewPartition *positions;
 	int			npositions;
+	MetaViewPartition *last;	/* of the message before */
+	TimestampTz now;			/* when the batch began */
 	MetaRange  *quiet;			/* what moves no watermark */
 	int			nquiet;
 } BackfillRows;
@@ -97,10 +117,10 @@ typedef struct BackfillRows
 static MetaViewPartition *
 get_position(BackfillRows *run, int32 partition)
 {
-	for (int i = 0; i < run->npositions; i++)
-		if (run->positions[i].partition == partition)
-			return &run->positions[i];
-	elog(ERROR, "backfill does not know partition %d", partition);
+	run->last = tm_ingest_backfill_find(run->positions, run->npositions, partition, run->last);
+	if (run->last == NULL)
+		elog(ERROR, "backfill does not know partition %d", partition);
+	return run->last;
 }
 
 /* Advance the watermark by a row; what it was before. */
@@ -114,7 +134,7 @@ advance(BackfillRows *run, MetaViewPartition *vp, const KafkaMessage *msg, Times
 	if (tm_meta_range_contains(run->quiet, run->nquiet, msg->partition, msg->offset))
 		return before;
 	(void) tm_stream_watermark_advance(&wm, event_time,
-									   tm_stream_watermark_arrival(msg, tm_clock_now()));
+									   tm_stream_watermark_arrival(msg, run->now));
 	vp->max_event_time = wm.max_event_time;
 	if (msg->offset < vp->start_offset)
 		vp->start_max_event_time = wm.max_event_time;
@@ -171,7 +191,8 @@ tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark backfill",
 											  ALLOCSET_DEFAULT_SIZES);
-	BackfillRows run = {.options = options,.positions = positions,.npositions = npositions};
+	BackfillRows run = {.options = options,.positions = positions,.npositions = npositions,
+	.now = tm_clock_now()};
 	Relation	rel = table_open(view->source, NoLock);
 	Bitmapset  *needed = bms_add_member(bms_copy(tm_maintain_needed(view)), 0);
 

@@ -47,9 +47,11 @@ typedef struct BackfillWorker
 	StreamOptions *options;
 	KafkaConsumer *consumer;
 	int			npartitions;
-	MetaViewPartition *positions;	/* committed, by partition */
-	int64	   *limits;			/* the ingest's positions, by partition */
+	MetaViewPartition *positions;	/* in order of partitions */
+	int64	   *saved_next;		/* of them in the catalog; -1: not there */
+	int64	   *limits;			/* the ingest's positions */
 	bool		must_assign;	/* the consumer stands elsewhere */
+	IngestLimits batch_limits;
 } BackfillWorker;
 
 /* The view, if it still wants a backfill. */
@@ -117,21 +119,28 @@ load_positions(BackfillWorker *worker, const MetaView *view)
 	if (worker->positions != NULL)
 	{
 		pfree(worker->positions);
+		pfree(worker->saved_next);
 		pfree(worker->limits);
 	}
 	worker->positions = palloc0(sizeof(MetaViewPartition) * Max(ningest, 1));
+	worker->saved_next = palloc0(sizeof(int64) * Max(ningest, 1));
 	worker->limits = palloc0(sizeof(int64) * Max(ningest, 1));
 	worker->npartitions = ningest;
 	for (int i = 0; i < ningest; i++)
 	{
 		MetaViewPartition *vp = &worker->positions[i];
+		const MetaViewPartition *found;
 
 		vp->partition = ingest[i].partition;
 		vp->start_offset = vp->next_offset = vp->target_offset = ingest[i].first_offset;
 		vp->start_max_event_time = vp->max_event_time = DT_NOBEGIN;
-		for (int j = 0; j < nknown; j++)
-			if (known[j].partition == vp->partition)
-				*vp = known[j];
+		worker->saved_next[i] = -1;
+		found = tm_ingest_backfill_find(known, nknown, vp->partition, NULL);
+		if (found != NULL)
+		{
+			*vp = *found;
+			worker->saved_next[i] = vp->next_offset;
+		}
 		worker->limits[i] = ingest[i].next_offset;
 	}
 	MemoryContextSwitchTo(before);
@@ -262,6 +271,9 @@ all_reached(BackfillWorker *worker)
 static void
 gather(BackfillWorker *worker, int64 deadline)
 {
+	int			max_rows = tm_ingest_limits_rows(&worker->batch_limits, worker->options);
+	size_t		max_bytes = tm_ingest_limits_bytes(&worker->batch_limits, worker->options);
+
 	for (;;)
 	{
 		int			count;
@@ -269,12 +281,10 @@ gather(BackfillWorker *worker, int64 deadline)
 
 		CHECK_FOR_INTERRUPTS();
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
-		if (count >= worker->options->batch_max_rows ||
-			bytes >= (size_t) worker->options->batch_max_bytes ||
+		if (count >= max_rows || bytes >= max_bytes ||
 			tm_kafka_consumer_is_full(worker->consumer) || all_reached(worker))
 			return;
-		if (tm_kafka_consumer_poll(worker->consumer, worker->options->batch_max_rows,
-								   worker->options->batch_max_bytes) > 0)
+		if (tm_kafka_consumer_poll(worker->consumer, max_rows, max_bytes) > 0)
 			continue;
 		if (deadline != 0 && tm_clock_monotonic_us() >= deadline)
 			return;
@@ -297,18 +307,20 @@ usable_messages(BackfillWorker *worker, int *count)
 	size_t		bytes;
 	const KafkaMessage *all = tm_kafka_consumer_batch(worker->consumer, &n, &bytes);
 	KafkaMessage *result = palloc(sizeof(KafkaMessage) * Max(n, 1));
+	MetaViewPartition *position = NULL;
 
 	*count = 0;
 	for (int m = 0; m < n; m++)
-		for (int i = 0; i < worker->npartitions; i++)
-			if (worker->positions[i].partition == all[m].partition)
-			{
-				if (all[m].offset < worker->limits[i])
-					result[(*count)++] = all[m];
-				else
-					worker->must_assign = true;
-				break;
-			}
+	{
+		position = tm_ingest_backfill_find(worker->positions, worker->npartitions,
+										   all[m].partition, position);
+		if (position == NULL)
+			continue;
+		if (all[m].offset < worker->limits[position - worker->positions])
+			result[(*count)++] = all[m];
+		else
+			worker->must_assign = true;
+	}
 	return result;
 }
 
@@ -325,7 +337,10 @@ apply_gathered(BackfillWorker *worker, const MetaView *view)
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		worker->positions[i].next_offset = reached(worker, i);
+		if (worker->positions[i].next_offset == worker->saved_next[i])
+			continue;
 		tm_meta_view_partition_put(worker->state_table, &worker->positions[i]);
+		worker->saved_next[i] = worker->positions[i].next_offset;
 	}
 }
 
@@ -351,6 +366,7 @@ work_batch(BackfillWorker *worker)
 	TM_FAULT("backfilled");
 	tm_worker_commit();
 	tm_kafka_consumer_release(worker->consumer);
+	tm_ingest_limits_grow(&worker->batch_limits);
 	return true;
 }
 
@@ -448,7 +464,7 @@ run_backfill(BackfillWorker *worker)
 			tm_worker_wait(PGINVALID_SOCKET, INGEST_WAIT_MS);
 			done = !refresh_limits(worker);
 		}
-		else if (missing(worker) <= worker->options->batch_max_rows)
+		else if (missing(worker) <= tm_ingest_limits_rows(&worker->batch_limits, worker->options))
 			done = try_join(worker);
 		else
 		{
@@ -497,6 +513,7 @@ tm_backfill_worker_main(Datum arg)
 
 	tm_worker_attach(&info);
 	tm_worker_init_process(info.database);
+	tm_ingest_limits_init(&worker.batch_limits, &info);
 	worker.state_table = info.object;
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark backfill worker",
 									   ALLOCSET_DEFAULT_SIZES);

@@ -317,6 +317,25 @@ extern void tm_ingest_watch_check_idle(IngestWatch *watch, const StreamOptions *
 /* A batch whose last message is this one was applied. */
 extern void tm_ingest_watch_advance(IngestWatch *watch, const KafkaMessage *last, bool checked);
 
+/* ---- ingest_limits.c: the size of batches ---- */
+
+/* Halved after a process that ran out of memory, for a while. */
+typedef struct IngestLimits
+{
+	int			halvings;
+	int64		next_growth;	/* monotonic us: take one of them back */
+} IngestLimits;
+
+/* At the start of a worker: also how much memory its plans may use. */
+extern void tm_ingest_limits_init(IngestLimits *limits, const WorkerInfo *info);
+
+/* Messages and bytes that a batch may have, at least 1. */
+extern int	tm_ingest_limits_rows(const IngestLimits *limits, const StreamOptions *options);
+extern size_t tm_ingest_limits_bytes(const IngestLimits *limits, const StreamOptions *options);
+
+/* A batch was applied. */
+extern void tm_ingest_limits_grow(IngestLimits *limits);
+
 /* ---- ingest_backfill.c: history of a new view ---- */
 
 /*
@@ -335,8 +354,16 @@ extern MetaViewPartition tm_ingest_backfill_position(const MetaView *view,
 													 const MetaPartition *ingest);
 
 /*
+ * The position of a partition among n in its order, NULL when it is not there.
+ * hint: that of the message before, or NULL; as a rule it is the same.
+ */
+extern MetaViewPartition *tm_ingest_backfill_find(MetaViewPartition *positions, int n,
+												  int32 partition, MetaViewPartition *hint);
+
+/*
  * Apply messages of the log to one view; as part of the caller's transaction.
- * The positions' largest event times follow; their offsets are the caller's.
+ * The positions, in order of partitions: their largest event times follow, their
+ * offsets are the caller's.
  */
 extern void tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 									 const KafkaMessage *messages, int n,

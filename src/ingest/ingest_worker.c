@@ -49,8 +49,6 @@ PGDLLEXPORT void tm_ingest_worker_main(Datum arg);
 #define POSITION_SAVE_US INT64CONST(1000000)
 #define CLOCK_US INT64CONST(1000000)
 #define WAIT_MS 1000L
-#define GROWTH_US INT64CONST(60000000)
-#define MAX_HALVINGS 24
 #define BROKER_TIMEOUT_MS 10000
 #define CHECK_TIMEOUT_MS 1000
 #define CHECK_TIMEOUT_MAX_MS 20000
@@ -77,19 +75,6 @@ report_trouble(IngestWorker *worker, const char *trouble)
 				(errmsg("ingest of stream goes on: Kafka answers again")));
 		worker->troubled = false;
 	}
-}
-
-/* After a process that ran out of memory, batches are smaller for a while. */
-static int
-max_rows(const IngestWorker *worker)
-{
-	return Max(worker->options->batch_max_rows >> worker->halvings, 1);
-}
-
-static size_t
-max_bytes(const IngestWorker *worker)
-{
-	return Max((size_t) worker->options->batch_max_bytes >> worker->halvings, 1);
 }
 
 /* Milliseconds to wait at most; hold: see tm_kafka_consumer_hold_us(). */
@@ -126,6 +111,8 @@ gather(IngestWorker *worker)
 {
 	int			count = 0;
 	int			room = 0;
+	int			max_rows = tm_ingest_limits_rows(&worker->batch_limits, worker->options);
+	size_t		max_bytes = tm_ingest_limits_bytes(&worker->batch_limits, worker->options);
 	int64		started = tm_clock_monotonic_us();
 
 	tm_worker_report_phase(WORKER_PHASE_POLL);
@@ -140,7 +127,7 @@ gather(IngestWorker *worker)
 		if (!tm_worker_continue())
 			break;
 		if (empty)
-			room = tm_ingest_pace_room(&worker->pace, max_rows(worker));
+			room = tm_ingest_pace_room(&worker->pace, max_rows);
 		if (room == 0 && worker->more)
 			break;
 		if (room == 0)
@@ -149,12 +136,12 @@ gather(IngestWorker *worker)
 				return true;
 			continue;
 		}
-		added = tm_kafka_consumer_poll(worker->consumer, room, max_bytes(worker));
+		added = tm_kafka_consumer_poll(worker->consumer, room, max_bytes);
 		(void) tm_kafka_consumer_batch(worker->consumer, &count, &bytes);
 		/* the first message is here: what was committed before it counts */
 		if (empty && count > 0 && tm_ingest_worker_notice())
 			return false;
-		if (count >= room || bytes >= max_bytes(worker) ||
+		if (count >= room || bytes >= max_bytes ||
 			tm_kafka_consumer_is_full(worker->consumer))
 			break;
 		if (added > 0)
@@ -413,23 +400,6 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
 }
 
-/* A batch was applied. */
-static void
-grow_batches(IngestWorker *worker)
-{
-	int64		now = tm_clock_monotonic_us();
-
-	if (worker->halvings == 0)
-		return;
-	if (worker->next_growth == 0)
-		worker->next_growth = now + GROWTH_US;
-	else if (now >= worker->next_growth)
-	{
-		worker->halvings--;
-		worker->next_growth = now + GROWTH_US;
-	}
-}
-
 /* A batch is done: what follows from it. */
 static void
 note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outcome, bool checked)
@@ -453,7 +423,7 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outco
 	if (batch->nmessages > 0)
 	{
 		worker->batch_due = tm_clock_monotonic_us() + worker->options->batch_max_delay;
-		grow_batches(worker);
+		tm_ingest_limits_grow(&worker->batch_limits);
 		tm_worker_report_batch(batch->phase_us, batch->rows);
 		store_group_offsets(worker, batch->positions);
 	}
@@ -620,17 +590,6 @@ run_worker(IngestWorker *worker)
 }
 
 /*
- * Groups of a batch stay in memory up to a share of what the worker may use;
- * work_mem counts per hash table, and hash_mem_multiplier comes on top.
- */
-static void
-set_work_mem(void)
-{
-	SetConfigOption("work_mem", psprintf("%dMB", Max(tm_setting_worker_memory / 8, 4)),
-					PGC_SUSET, PGC_S_OVERRIDE);
-}
-
-/*
  * Top level: an error that will not pass makes the ingest failed; any other
  * ends the process, which is started again after a while.
  */
@@ -663,12 +622,10 @@ tm_ingest_worker_main(Datum arg)
 
 	tm_worker_attach(&info);
 	tm_worker_init_process(info.database);
-	set_work_mem();
+	tm_ingest_limits_init(&worker.batch_limits, &info);
 	TM_FAULT("started");
 	worker.stream = info.object;
 	worker.index = info.index;
-	if (info.sqlstate == ERRCODE_OUT_OF_MEMORY)
-		worker.halvings = Min(info.failures, MAX_HALVINGS);
 	worker.cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker", ALLOCSET_DEFAULT_SIZES);
 	worker.batch_cxt = AllocSetContextCreate(TopMemoryContext, "tidemark worker batch",
 											 ALLOCSET_DEFAULT_SIZES);

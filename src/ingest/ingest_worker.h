@@ -51,9 +51,7 @@ typedef struct IngestWorker
 	bool		troubled;
 	bool		has_unpopulated;	/* views to be promoted */
 	bool		more;			/* the last batch left windows to close */
-	int			halvings;		/* of the largest batch, after running out of
-								 * memory */
-	int64		next_growth;	/* monotonic us: take one of them back */
+	IngestLimits batch_limits;
 } IngestWorker;
 
 /* ---- ingest_worker_start.c ---- */

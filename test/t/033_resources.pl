@@ -148,6 +148,20 @@ SKIP:
 	wait_until($node, 'SELECT n FROM longest', 240);
 	my $log = slurp_file($node->logfile, $log_start);
 	is((grep { $_ > 200 / 16 } $log =~ /batch of (\d+) messages/g), 0, 'four halvings of 200 rows');
+
+	# The same while a view reads the log: by its second batch it has one of them.
+	fault($node, 'backfilled:error-53200');
+	query('CREATE MATERIALIZED VIEW counted WITH (tidemark.continuous) AS SELECT count(*) AS n FROM m');
+	wait_until($node, "SELECT failures >= 4 FROM tidemark_state.worker_status() WHERE role = 'backfill'");
+	fault($node, 'backfilled:wait:2');
+	wait_for_fault($node, 'backfilled');
+	my $position = query("SELECT max(next_offset) FROM tidemark_state.view_partition
+		WHERE state_table = (SELECT state_table FROM tidemark_state.view WHERE view = 'counted'::regclass)");
+	cmp_ok($position, '>', 0, 'a view that reads the log takes smaller batches');
+	cmp_ok($position, '<=', 200 / 16, 'four halvings, too');
+	fault($node, '');
+	wait_until($node, 'SELECT count(*) FROM tidemark.views WHERE view = \'counted\'::regclass AND state = \'live\'', 1);
+	is(query('SELECT n FROM counted'), 240, 'and has everything in the end');
 }
 query("DROP FOREIGN TABLE m CASCADE; DROP TABLE m_rows CASCADE");
 

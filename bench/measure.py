@@ -88,11 +88,12 @@ def window_view(source="bid_stream", lateness=None):
     return WINDOW_VIEW.format(source=source, options=options)
 
 
-# Options of bench/gen/generate.  disorder: no row is late; late: one in a
+# Options of bench/gen/generate.  keyed: bids of an auction are in one partition; disorder: no row is late; late: one in a
 # hundred is later than the watermark; skew: some of them, and the partitions are
 # far from each other.
 TOPICS = {
     "order": [],
+    "keyed": ["--by-auction"],
     "disorder": ["--ooo", "1000", "--late-prob", "0.1"],
     "late": ["--ooo", "1000", "--late-prob", "0.012", "--late-ms", "30000"],
     "skew": ["--ooo", "1000", "--late-prob", "0.1", "--late-ms", "12000", "--partitions", "8", "--skew", "5000"],
@@ -112,6 +113,8 @@ class Case:
         self.views = views or ["v"] * (relation == "v")
 
 
+TWO_WORKERS = f"BEGIN; {window_view()} SELECT tidemark.alter_ingest('bid_stream', workers => 2); COMMIT;"
+
 # In d, 100000 rows have about 72000 different prices.
 CASES = {
     "a": Case("one tumbling view", window_view()),
@@ -123,8 +126,9 @@ CASES = {
               options=", batch_max_rows '100000', batch_max_bytes '64MB'"),
     "x": Case("ten views, raw rows stored", INGEST, "bid_stream", before=TABLE + DASHBOARD_VIEWS,
               views=[f"v{i}" for i in range(len(DASHBOARD))]),
-    "w": Case("as a, two workers",
-              f"BEGIN; {window_view()} SELECT tidemark.alter_ingest('bid_stream', workers => 2); COMMIT;"),
+    "w": Case("as a, two workers", TWO_WORKERS),
+    "y": Case("as a, keyed by auction", window_view(), topic="keyed"),
+    "Y": Case("as w, keyed by auction", TWO_WORKERS, topic="keyed"),
     "W": Case("as b, two workers", INGEST.replace("'bid')", "'bid', workers => 2)"), before=TABLE + window_view("bid")),
     "r": Case("as a, from the log of a live ingest", window_view(), before=TABLE + INGEST, history="bid_stream"),
     "t": Case("as b, from the rows of its table", window_view("bid"), None, before=TABLE + INGEST, history="bid_stream",

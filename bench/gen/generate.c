@@ -4,10 +4,11 @@
  *
  * Without --topic: one JSON object a line, as bench/nexmark/gen.py prints it,
  * or with --bids only the bids as plain rows.  With --topic: the bids as plain
- * rows, dealt to the partitions by event number, each with its event time as
- * Kafka timestamp; as fast as possible, or with --pace at a rate and with the
- * wall clock as event time.  With --skew each partition's event time runs that
- * much behind the one's before it.
+ * rows, dealt to the partitions by event number, or with --by-auction by their
+ * auction, which is their key then; each with its event time as Kafka timestamp;
+ * as fast as possible, or with --pace at a rate and with the wall clock as event
+ * time.  With --skew each partition's event time runs that much behind the one's
+ * before it.
  */
 #define _GNU_SOURCE
 #include <getopt.h>
@@ -36,6 +37,7 @@ typedef struct Options
 	const char *topic;
 	bool		create;
 	int			partitions;
+	bool		by_auction;
 	int64_t		skew_ms;		/* between a partition and the next */
 	const char *compression;
 	const char *acks;
@@ -164,17 +166,34 @@ create_topic(void)
 	rd_kafka_queue_destroy(queue);
 }
 
-static void
-produce(int64_t n, int64_t at, void *value, size_t length)
+static int32_t
+choose_partition(int64_t n)
 {
+	uint64_t	hash;
+
+	if (!options.by_auction)
+		return (int32_t) (n % options.partitions);
+	hash = (uint64_t) nexmark_bid_auction(&nexmark, n) * UINT64_C(0x9e3779b97f4a7c15);
+	return (int32_t) ((hash >> 32) % (uint64_t) options.partitions);
+}
+
+static void
+produce(int32_t partition, int64_t n, int64_t at, void *value, size_t length)
+{
+	char		key[32];
+	size_t		key_length = 0;
+
+	if (options.by_auction)
+		key_length = (size_t) sprintf(key, "%lld", (long long) nexmark_bid_auction(&nexmark, n));
 	for (;;)
 	{
 		rd_kafka_resp_err_t error;
 
 		error = rd_kafka_producev(producer, RD_KAFKA_V_RKT(topic_handle),
-								  RD_KAFKA_V_PARTITION((int32_t) (n % options.partitions)),
+								  RD_KAFKA_V_PARTITION(partition),
 								  RD_KAFKA_V_TIMESTAMP(at),
 								  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+								  RD_KAFKA_V_KEY(options.by_auction ? key : NULL, key_length),
 								  RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_END);
 		if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
 			break;
@@ -197,10 +216,12 @@ emit(int64_t arrival, int64_t n, int64_t at)
 	char		line[NEXMARK_MAX_LENGTH];
 	char	   *out = line;
 	NexmarkKind kind = nexmark_kind(n);
+	int32_t		partition;
 
 	if ((options.bids_only && kind != NEXMARK_BID) || written >= options.limit)
 		return;
-	at -= n % options.partitions * options.skew_ms;
+	partition = choose_partition(n);
+	at -= partition * options.skew_ms;
 	*out++ = '{';
 	if (!options.bids_only)
 	{
@@ -211,7 +232,7 @@ emit(int64_t arrival, int64_t n, int64_t at)
 	out += nexmark_event(&nexmark, n, at, out);
 	*out++ = '}';
 	if (producer != NULL)
-		produce(n, at, line, (size_t) (out - line));
+		produce(partition, n, at, line, (size_t) (out - line));
 	else
 	{
 		*out++ = '\n';
@@ -352,6 +373,7 @@ static const char usage[] =
 "  --topic T --create        bids to this Kafka topic; create it if need be\n"
 "  --brokers LIST --partitions N --compression C --acks A\n"
 "                            127.0.0.1:9092, 4, none, all\n"
+"  --by-auction              a bid's auction is its key and chooses its partition\n"
 "  --skew N                  of bids, event times in partition P are P * N ms\n"
 "                            behind those in partition 0 (0)\n";
 
@@ -364,7 +386,8 @@ parse_options(int argc, char **argv)
 		{"late-prob", 1, 0, 'p'}, {"late-ms", 1, 0, 'm'}, {"bids", 0, 0, 'b'},
 		{"limit", 1, 0, 'l'}, {"pace", 1, 0, 'P'}, {"topic", 1, 0, 'T'},
 		{"create", 0, 0, 'C'}, {"brokers", 1, 0, 'B'}, {"partitions", 1, 0, 'n'},
-		{"compression", 1, 0, 'c'}, {"acks", 1, 0, 'a'}, {"skew", 1, 0, 'k'}, {0}
+		{"compression", 1, 0, 'c'}, {"acks", 1, 0, 'a'}, {"skew", 1, 0, 'k'},
+		{"by-auction", 0, 0, 'A'}, {0}
 	};
 	int			c;
 
@@ -425,6 +448,9 @@ parse_options(int argc, char **argv)
 				break;
 			case 'k':
 				options.skew_ms = atoll(optarg);
+				break;
+			case 'A':
+				options.by_auction = true;
 				break;
 			default:
 				fputs(usage, stderr);

@@ -353,11 +353,19 @@ put_auction(const Nexmark *nexmark, char *out, uint64_t *random, int64_t n)
 	return out;
 }
 
+static int64_t
+draw_bid_auction(uint64_t *random, int64_t n)
+{
+	bool		hot = draw_below(random, 2) > 0;
+
+	return FIRST_ID + (hot ? last_auction(n) / HOT_BLOCK * HOT_BLOCK : draw_auction(random, n));
+}
+
 static char *
 put_bid(const Nexmark *nexmark, char *out, uint64_t *random, int64_t n, int64_t at)
 {
-	bool		hot = draw_below(random, 2) > 0;
-	int64_t		auction = hot ? last_auction(n) / HOT_BLOCK * HOT_BLOCK : draw_auction(random, n);
+	int64_t		auction = draw_bid_auction(random, n);
+	bool		hot;
 	int64_t		bidder;
 	int64_t		price;
 	const char *channel;
@@ -380,7 +388,7 @@ put_bid(const Nexmark *nexmark, char *out, uint64_t *random, int64_t n, int64_t 
 		channel = nexmark->channels[i].name;
 		url = nexmark->channels[i].url;
 	}
-	out = put_number(put(out, "\"auction\":"), auction + FIRST_ID);
+	out = put_number(put(out, "\"auction\":"), auction);
 	out = put_number(put(out, ",\"bidder\":"), bidder + FIRST_ID);
 	out = put_number(put(out, ",\"price\":"), price);
 	out = put(put(out, ",\"channel\":\""), channel);
@@ -389,6 +397,14 @@ put_bid(const Nexmark *nexmark, char *out, uint64_t *random, int64_t n, int64_t 
 	out = put_extra(put(out, "\",\"extra\":\""), random, 32, 100);
 	*out++ = '"';
 	return out;
+}
+
+int64_t
+nexmark_bid_auction(const Nexmark *nexmark, int64_t n)
+{
+	uint64_t	random = seed_random(nexmark->seed, TAG_EVENT, (uint64_t) n);
+
+	return draw_bid_auction(&random, n);
 }
 
 size_t

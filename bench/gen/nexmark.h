@@ -44,6 +44,9 @@ extern void nexmark_init(Nexmark *nexmark);
 extern NexmarkKind nexmark_kind(int64_t n);
 extern int64_t nexmark_time(const Nexmark *nexmark, int64_t n);
 
+/* The auction of event n, a bid. */
+extern int64_t nexmark_bid_auction(const Nexmark *nexmark, int64_t n);
+
 /*
  * Write the members of event n as JSON, without the braces; returns the
  * length.  at_ms is a bid's date_time: nexmark_time(n), or the wall clock.

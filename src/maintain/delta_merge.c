@@ -365,7 +365,7 @@ tm_delta_merge_run(DeltaMerge *merge, Delta *delta, RowList *changed)
 		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
-		if (groups == WALK_MIN && delta->ordered)
+		if (groups == WALK_MIN)
 			run.walk = tm_key_walk_create(&run);
 		/* the scan keeps memory from probe to probe */
 		found = find_group(&run, group);

@@ -272,6 +272,20 @@ get_late_plan(MaintainView *entry)
 	return entry->late_plan;
 }
 
+/* What a plan gives: as rows to be sorted, or in a store as it comes. */
+static void
+collect(MaintainView *entry, PartialPlan *plan, const BatchRows *batch, bool unsorted,
+		Delta *delta)
+{
+	if (!unsorted)
+	{
+		delta->store = tm_partial_plan_run(plan, batch, &delta->tupdesc);
+		return;
+	}
+	delta->rows = tm_delta_rows_create(entry->merge);
+	(void) tm_partial_plan_send(plan, batch, tm_delta_rows_get_receiver(delta->rows));
+}
+
 /* The groups of some rows, as they are merged.  share: NULL = alone */
 static Delta
 run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
@@ -282,20 +296,11 @@ run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows 
 	Delta		delta = {0};
 
 	if (share == NULL || !tm_share_run(share, entry, batch, &delta))
-	{
-		if (unsorted)
-		{
-			delta.rows = tm_delta_rows_create(entry->merge);
-			(void) tm_partial_plan_send(plan, batch, tm_delta_rows_get_receiver(delta.rows));
-		}
-		else
-			delta.store = tm_partial_plan_run(plan, batch, &delta.tupdesc);
-	}
+		collect(entry, plan, batch, unsorted, &delta);
 	if (unsorted)
 		tm_delta_rows_sort(delta.rows);
 	else if (entry->expand != NULL)
 		delta.store = tm_delta_expand_run(entry->expand, delta.store, rows, &delta.tupdesc);
-	delta.ordered = true;
 	return delta;
 }
 
@@ -526,8 +531,10 @@ tm_maintain_merge_admitted(MaintainView *entry, const MetaView *view, const Batc
 
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ADMITTED, false), cxt);
 	PushActiveSnapshot(GetLatestSnapshot());
-	delta.store = tm_partial_plan_run(plan, batch, &delta.tupdesc);
+	collect(entry, plan, batch, entry->spec->window.kind != VIEW_WINDOW_SESSION, &delta);
 	PopActiveSnapshot();
+	if (delta.rows != NULL)
+		tm_delta_rows_sort(delta.rows);
 	merge_delta(entry, view, &delta, closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
 	tm_delta_end(&delta);
 	MemoryContextDelete(cxt);

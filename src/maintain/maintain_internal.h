@@ -242,16 +242,14 @@ extern DeltaMerge *tm_delta_merge_create(const ViewSpec *spec, Oid state_table,
 										 MemoryContext cxt);
 
 /*
- * Groups of rows, each at most once: stored keys, then states.  What a store has
- * of type internal is bytea, or aggstate already; sessions come in one, in the
- * order of their keys.
+ * Groups of rows, each at most once, in the order of their keys: stored keys,
+ * then states.  What a store has of type internal is bytea, or aggstate already.
  */
 typedef struct Delta
 {
 	DeltaRows  *rows;			/* sorted; or NULL, and */
 	Tuplestorestate *store;
 	TupleDesc	tupdesc;		/* of store */
-	bool		ordered;		/* the groups come in the order of the index */
 } Delta;
 
 extern void tm_delta_end(Delta *delta);

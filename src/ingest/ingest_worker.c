@@ -15,8 +15,7 @@
  * answered by a careful attempt with the same messages.  What that throws is
  * either transient (the process ends, the slot backs off, the ingest shows as
  * retrying) or makes the ingest failed.  When memory was out, the next process
- * takes batches of half the size for each failure in a row, and doubles them
- * again once a minute.
+ * takes smaller batches (ingest_limits.c).
  *
  * Runs in: a dynamic background worker per slot of role WORKER_INGEST.
  * Memory: everything of a batch in a context that is reset after it; messages
@@ -29,7 +28,6 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -84,7 +84,7 @@ END
 $$;
 SELECT setseed(0.25);
 SELECT * FROM rounds(1, 30);
--- another seed each day finds more: SELECT setseed(random()); SELECT * FROM rounds(100, 60);
+-- another seed each day finds more (max_locks_per_transaction = 20000): SELECT setseed(random()); SELECT * FROM rounds(100, 60);
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;

@@ -97,7 +97,7 @@ $$;
 SET client_min_messages = notice;
 SELECT setseed(0.25);
 SELECT * FROM rounds(4);
--- another seed each day finds more: SELECT setseed(random()); SELECT * FROM rounds(1000);
+-- another seed each day finds more (max_locks_per_transaction = 20000): SELECT setseed(random()); SELECT * FROM rounds(1000);
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;

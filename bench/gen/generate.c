@@ -167,24 +167,23 @@ create_topic(void)
 }
 
 static int32_t
-choose_partition(int64_t n)
+choose_partition(int64_t n, int64_t auction)
 {
-	uint64_t	hash;
+	uint64_t	hash = (uint64_t) auction * UINT64_C(0x9e3779b97f4a7c15);
 
 	if (!options.by_auction)
 		return (int32_t) (n % options.partitions);
-	hash = (uint64_t) nexmark_bid_auction(&nexmark, n) * UINT64_C(0x9e3779b97f4a7c15);
 	return (int32_t) ((hash >> 32) % (uint64_t) options.partitions);
 }
 
 static void
-produce(int32_t partition, int64_t n, int64_t at, void *value, size_t length)
+produce(int32_t partition, int64_t auction, int64_t at, void *value, size_t length)
 {
 	char		key[32];
 	size_t		key_length = 0;
 
 	if (options.by_auction)
-		key_length = (size_t) sprintf(key, "%lld", (long long) nexmark_bid_auction(&nexmark, n));
+		key_length = (size_t) sprintf(key, "%lld", (long long) auction);
 	for (;;)
 	{
 		rd_kafka_resp_err_t error;
@@ -216,11 +215,14 @@ emit(int64_t arrival, int64_t n, int64_t at)
 	char		line[NEXMARK_MAX_LENGTH];
 	char	   *out = line;
 	NexmarkKind kind = nexmark_kind(n);
+	int64_t		auction = 0;
 	int32_t		partition;
 
 	if ((options.bids_only && kind != NEXMARK_BID) || written >= options.limit)
 		return;
-	partition = choose_partition(n);
+	if (options.by_auction)
+		auction = nexmark_bid_auction(&nexmark, n);
+	partition = choose_partition(n, auction);
 	at -= partition * options.skew_ms;
 	*out++ = '{';
 	if (!options.bids_only)
@@ -232,7 +234,7 @@ emit(int64_t arrival, int64_t n, int64_t at)
 	out += nexmark_event(&nexmark, n, at, out);
 	*out++ = '}';
 	if (producer != NULL)
-		produce(partition, n, at, line, (size_t) (out - line));
+		produce(partition, auction, at, line, (size_t) (out - line));
 	else
 	{
 		*out++ = '\n';

@@ -220,9 +220,9 @@ manual_position(const MetaView *view, const StreamOptions *options, const MetaPa
 	int			nknown;
 
 	known = tm_meta_view_partition_list(view->state_table, &nknown, true);
-	for (int i = 0; i < nknown; i++)
-		if (known[i].partition == partition->partition)
-			return known[i];
+	known = tm_ingest_backfill_find(known, nknown, partition->partition, NULL);
+	if (known != NULL)
+		return *known;
 	for (int i = 0; i < nexisting; i++)
 		if (existing[i].partition == partition->partition && starts[i] != KAFKA_OFFSET_NONE)
 			start = starts[i];

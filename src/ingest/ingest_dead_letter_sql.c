@@ -124,7 +124,7 @@ Datum
 tm_delete_dead_letter(PG_FUNCTION_ARGS)
 {
 	static const Oid argtypes[3] = {INT4OID, INT8OID, TEXTOID};
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const TriggerData *trigdata = tm_meta_deletion(fcinfo);
 	MetaIdentity identity;
 	Datum		values[3];
 	Oid			stream;
@@ -133,10 +133,6 @@ tm_delete_dead_letter(PG_FUNCTION_ARGS)
 	char	   *sql;
 	bool		deleted;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_INSTEAD(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
-		elog(ERROR, "not fired instead of DELETE");
 	stream = DatumGetObjectId(tm_meta_deleted_value(trigdata, "stream", NULL));
 	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));

@@ -201,13 +201,9 @@ delete_same_rows(const MetaView *view, const TriggerData *trigdata)
 Datum
 tm_delete_late_row(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const TriggerData *trigdata = tm_meta_deletion(fcinfo);
 	MetaView   *view;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_INSTEAD(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
-		elog(ERROR, "not fired instead of DELETE");
 	view = tm_view_require_owned(DatumGetObjectId(tm_meta_deleted_value(trigdata, "view", NULL)));
 	/* NULL: somebody else was faster, the row does not count */
 	if (!OidIsValid(view->late_table) || delete_same_rows(view, trigdata) == 0)

@@ -93,13 +93,8 @@ begin_scan(const WindowWalk *walk, Relation rel, Relation index)
 
 	if (skips)
 	{
-		Oid			type = index->rd_opcintype[0];
-		Oid			op = get_opfamily_member(index->rd_opfamily[0], type, type,
-											 BTGreaterStrategyNumber);
-
-		ScanKeyEntryInitialize(&key, 0, 1, BTGreaterStrategyNumber, type, InvalidOid,
-							   get_opcode(op),
-							   TimestampTzGetDatum(walk->done - walk->table->distance));
+		tm_merge_scan_key(index, 0, BTGreaterStrategyNumber, &key);
+		key.sk_argument = TimestampTzGetDatum(walk->done - walk->table->distance);
 	}
 	index_rescan(scan, skips ? &key : NULL, skips ? 1 : 0, NULL, 0);
 	return scan;

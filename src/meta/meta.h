@@ -63,9 +63,10 @@ extern TupleDesc tm_meta_read_as(Oid userid, const char *sql, bool read_only,
 								 Tuplestorestate *store);
 
 /*
- * A value of the row that an INSTEAD OF DELETE trigger is fired for; isnull may
- * be NULL where there is always one.
+ * What an INSTEAD OF DELETE trigger is fired for, and a value of that row; isnull
+ * may be NULL where there is always one.
  */
+extern const TriggerData *tm_meta_deletion(FunctionCallInfo fcinfo);
 extern Datum tm_meta_deleted_value(const TriggerData *trigdata, const char *column, bool *isnull);
 
 /* Does a row with these stamps belong to this cluster and database? */

@@ -182,6 +182,18 @@ tm_meta_read_as(Oid userid, const char *sql, bool read_only,
 	return tupdesc;
 }
 
+const TriggerData *
+tm_meta_deletion(FunctionCallInfo fcinfo)
+{
+	const TriggerData *trigdata = (const TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_INSTEAD(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		elog(ERROR, "not fired instead of DELETE");
+	return trigdata;
+}
+
 Datum
 tm_meta_deleted_value(const TriggerData *trigdata, const char *column, bool *isnull)
 {

@@ -12,7 +12,7 @@ own_server_package=${PG_CONFIG:+none}
 : "${PG_CONFIG:=/usr/lib/postgresql/$PG_MAJOR/bin/pg_config}"
 export PG_CONFIG
 
-packages_build=(gcc make perl python3 libc6-dev librdkafka-dev)
+packages_build=(gcc g++ make perl python3 libc6-dev librdkafka-dev libsimdjson-dev)
 [ -n "$own_server_package" ] ||
     packages_build+=("postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR")
 packages_kafka=(ca-certificates openjdk-17-jre-headless maven openssl)

@@ -200,6 +200,14 @@ extern FormatResult tm_format_bad(FormatError *error, int sqlstate,
 								  const char *fmt,...) pg_attribute_printf(3, 4);
 extern const char *tm_format_excerpt(const char *bytes, size_t len);
 
+/* ---- format_utf8.c ---- */
+
+/*
+ * How many bytes, from the first on, are valid UTF-8 text in which no byte is
+ * zero: len, or less.
+ */
+extern int	tm_format_utf8_length(const char *bytes, int len);
+
 /* ---- format_json_escape.c ---- */
 
 /* Check an escape, p behind its backslash; returns the place behind it. */

@@ -18,7 +18,7 @@
  * Outside of strings every byte that is not ASCII is an error.  Strings only
  * note that there was one, and then the whole message is verified as UTF-8.
  *
- * A simdjson parser was measured and not taken (bench/README.md, "Decode"):
+ * Parsing by simdjson was measured and not taken (bench/README.md, "Decode"):
  * messages are so short that indexing them first costs more than all of this,
  * and only its slower interface validates the members that nobody wants.
  *
@@ -690,7 +690,7 @@ report(const FormatScan *scan, FormatError *error)
 static bool
 verify_encoding(const char *bytes, int len, FormatError *error)
 {
-	int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+	int			valid = tm_format_utf8_length(bytes, len);
 
 	if (valid == len)
 		return true;

@@ -25,7 +25,7 @@ static bool
 check_text(const char *bytes, size_t len, FormatValue *value,
 		   FormatError *error)
 {
-	int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+	int			valid = tm_format_utf8_length(bytes, len);
 
 	if (valid < (int) len)
 	{

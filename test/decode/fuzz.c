@@ -12,9 +12,12 @@
  *   strings, numbers and literals?
  *
  * and all answers must be the same, the first two to the last byte of the
- * error message, for a server of UTF8 and one of LATIN1.  A checksum of all answers is printed, which builds with and
- * without vector instructions must have in common.  Each message ends where its
- * memory ends, so that AddressSanitizer sees every byte read behind it.
+ * error message, for a server of UTF8 and one of LATIN1.  Besides, text made of
+ * good and bad pieces of UTF-8 must be refused exactly where PostgreSQL's
+ * function refuses it.  A checksum of all answers is printed, which builds with
+ * and without vector instructions, and simdjson, must have in common.  Each
+ * message ends where its memory ends, so that AddressSanitizer sees every byte
+ * read behind it.
  */
 #include "postgres.h"
 
@@ -90,6 +93,13 @@ static Answer trained;
 static Answer fresh;
 static long good = 0;
 static uint64 checksum = UINT64CONST(0xCBF29CE484222325);
+
+static void
+add_to_checksum(const char *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		checksum = (checksum ^ (unsigned char) bytes[i]) * UINT64CONST(0x100000001B3);
+}
 
 static unsigned
 draw(unsigned below)
@@ -453,6 +463,66 @@ compare_oracle(const char *bytes, int len, const Answer * answer)
 	return NULL;
 }
 
+/* ---- UTF-8 ---- */
+
+/* Is text, as a key or a raw value, refused where it is not UTF-8? */
+static void
+check_text(const char *bytes, int len)
+{
+	char	   *exact = memcpy(malloc(Max(len, 1)), bytes, len);
+	int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+	FormatError error = {0};
+	FormatResult result;
+	Datum		value;
+	char		where[64];
+
+	server_encoding = PG_UTF8;
+	result = tm_format_convert_bytes(exact, len, TEXTOID, false, &value, &error);
+	snprintf(where, sizeof(where), " at byte %d,", valid + 1);
+	if ((result == FORMAT_OK) != (valid == len) ||
+		(result != FORMAT_OK && strstr(error.message, where) == NULL))
+	{
+		printf("FAIL %d of %d bytes are valid (%s)\n", valid, len, error.message);
+		fwrite(bytes, 1, len, stdout);
+		printf("\n");
+		exit(1);
+	}
+	add_to_checksum(error.message, strlen(error.message));
+	free(exact);
+	server_reset();
+}
+
+/* Pieces of UTF-8, mostly good ones, around the lengths of vectors. */
+static void
+check_some_text(void)
+{
+	static const char *const pieces[] = {
+		"a", "plain text", "0123456789abcdef", "\303\251", "\320\266\320\266", "\342\202\254",
+		"\355\237\277", "\356\200\200", "\360\220\200\200", "\360\237\230\200", "\364\217\277\277",
+		"\200", "\277\277", "\300\200", "\301\277", "\302", "\340\200\200", "\340\237\277",
+		"\342\202", "\355\240\200", "\355\277\277", "\357\277", "\360\200\200\200", "\360\217\277\277",
+		"\360\237\230", "\364\220\200\200", "\365\200\200\200", "\370\210\200\200\200", "\377", "",
+	};
+	const int	ngood = 11;
+	char		bytes[300];
+	int			len = 0;
+	int			wanted = draw(200);
+	bool		all_good = draw(3) == 0;
+
+	while (len < wanted)
+	{
+		bool		bad = !all_good && draw(16) == 0;
+		int			which = bad ? ngood + draw(lengthof(pieces) - ngood) : draw(ngood);
+		int			n = Max(strlen(pieces[which]), 1);	/* a zero byte */
+
+		memcpy(bytes + len, pieces[which], n);
+		len += n;
+	}
+	check_text(bytes, len);
+	/* cut anywhere */
+	check_text(bytes, draw(len + 1));
+}
+
 /* ---- together ---- */
 
 static const int encodings[] = {PG_UTF8, PG_LATIN1};
@@ -485,8 +555,7 @@ check(const char *bytes, int len)
 		exit(1);
 	}
 	good += trained.result == FORMAT_OK;
-	for (size_t i = 0; i < trained.len; i++)
-		checksum = (checksum ^ (unsigned char) trained.bytes[i]) * UINT64CONST(0x100000001B3);
+	add_to_checksum(trained.bytes, trained.len);
 	free(exact);
 	server_reset();
 }
@@ -532,6 +601,7 @@ main(int argc, char **argv)
 		while (mutations-- > 0)
 			len = mutate(bytes, len);
 		check(bytes, len);
+		check_some_text();
 	}
 	printf("%ld messages, %ld of them good, checksum %016llx\n",
 		   messages + nseeds, good, (unsigned long long) checksum);

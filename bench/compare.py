@@ -11,6 +11,7 @@ import datetime
 import glob
 import json
 import os
+import platform
 import re
 import shutil
 import statistics
@@ -40,19 +41,32 @@ SELECT count(*) FROM ((SELECT {columns} FROM {a} EXCEPT ALL SELECT {columns} FRO
             UNION ALL (SELECT {columns} FROM {b} EXCEPT ALL SELECT {columns} FROM {a})) AS d;
 """
 
+NAMES = ["tidemark", "go", "python", "kafka-streams", "flink", "spark"]
 System = collections.namedtuple("System", "name title setting work command")
 
 
-def java(name, main):
+# Spark reaches into these packages of Java's.
+SPARK_OPENS = ["java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util",
+               "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs",
+               "sun.security.action", "sun.util.calendar"]
+
+
+def java(name, main, options=()):
     folder = os.path.join(os.environ["BENCH_WORK"], name)
-    return ["java", "-Xmx2g", "-cp", f"{folder}/target/peer.jar:{folder}/lib/*", main]
+    return ["java", "-Xmx2g", *options, "-cp", f"{folder}/target/peer.jar:{folder}/lib/*", main]
 
 
 def systems(o, topic):
     """What is run, in this order: tidemark first, the others are compared with it."""
     go = ["peer-go", "-brokers", o.brokers, "-topic", topic]
+    python = [os.path.join(os.environ["BENCH_WORK"], "python", "bin", "python"),
+              os.path.join(HERE, "peers", "python", "bids.py"), o.brokers, topic, "50000"]
+    spark = java("spark", "SparkBids", [f"--add-opens=java.base/{p}=ALL-UNNAMED" for p in SPARK_OPENS]) \
+        + [o.brokers, topic]
     own = version_of_tidemark()
     gos = version_of_go()
+    pythons = version_of_python()
+    sparks = f"Spark Structured Streaming {version_in_pom('spark', 'spark-sql_2.13')}"
     streams = f"Kafka Streams {version_in_pom('kafka-streams', 'kafka-streams')}"
     flink = f"Flink SQL {version_in_pom('flink', 'flink-table-planner-loader')}"
     events = [str(o.events)]
@@ -62,6 +76,8 @@ def systems(o, topic):
         System("go", gos, "batches of 10 k", "view", go + ["-batch", "10000"]),
         System("go", gos, "batches of 50 k", "view", go + ["-batch", "50000"]),
         System("go", gos, "raw rows, batches of 50 k", "rows", go + ["-batch", "50000", "-mode", "store"]),
+        System("python", pythons, "batches of 50 k", "view", python + ["view"]),
+        System("python", pythons, "raw rows, batches of 50 k", "rows", python + ["store"]),
         System("kafka-streams", streams, "exactly_once_v2", "view",
                java("kafka-streams", "WindowedBids") + [o.brokers, topic]),
         System("flink", flink, "windows, rows at their close", "view",
@@ -70,6 +86,8 @@ def systems(o, topic):
                java("flink", "FlinkBids") + [o.brokers, topic] + events + ["group"]),
         System("flink", flink, "raw rows, at least once", "rows",
                java("flink", "FlinkBids") + [o.brokers, topic] + events + ["store"]),
+        System("spark", sparks, "micro-batches, update", "view", spark + ["view"]),
+        System("spark", sparks, "raw rows, at least once", "rows", spark + ["store"]),
     ]
 
 
@@ -84,6 +102,12 @@ def version_of_go():
     if shutil.which("go") is None:
         return "hand-written Go"
     return f"hand-written Go {command('go', 'version').split()[2][2:]}, franz-go {client[1:]}"
+
+
+def version_of_python():
+    with open(os.path.join(HERE, "peers", "python", "requirements.txt")) as f:
+        client = re.search(r"confluent-kafka==(\S+)", f.read()).group(1)
+    return f"hand-written Python {platform.python_version()}, confluent-kafka {client}"
 
 
 def version_in_pom(peer, artifact):
@@ -299,13 +323,13 @@ def options():
     p.add_argument("--repeat", type=int, default=3)
     p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--compression", default="none")
-    p.add_argument("--systems", default="tidemark,go,kafka-streams,flink")
+    p.add_argument("--systems", default=",".join(NAMES))
     p.add_argument("--timeout", type=int, default=1800, help="seconds for one system")
     p.add_argument("--output", default=os.path.join(HERE, "compare.json"))
     o = p.parse_args()
     o.brokers = os.environ["KAFKA_BROKERS"]
     o.systems = ["tidemark"] + o.systems.split(",")
-    unknown = set(o.systems) - {"tidemark", "go", "kafka-streams", "flink"}
+    unknown = set(o.systems) - set(NAMES)
     if unknown:
         p.error(f"no such system: {', '.join(sorted(unknown))}")
     return o

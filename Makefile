@@ -5,26 +5,19 @@ EXTVERSION  = 0.1.0
 MODULE_big  = tidemark
 
 # WITH_SIMDJSON=yes|no: verify UTF-8 with simdjson; yes where a C++ compiler finds it.
-ifndef WITH_SIMDJSON
-WITH_SIMDJSON := $(shell $(CXX) -std=c++17 -E -include simdjson.h -x c++ /dev/null > /dev/null 2>&1 && echo yes || echo no)
-endif
-OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+include src/format/simdjson.mk
+OBJS        = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c))) \
+              $(if $(SIMDJSON_LIBS),src/format/format_simdjson.o)
 SQL_PARTS   = $(addprefix src/sql/,head.sql meta.sql worker.sql stream.sql window.sql \
                 session.sql view.sql ingest.sql verify.sql monitor.sql)
 DATA_built  = $(EXTENSION)--$(EXTVERSION).sql
 DATA        = $(wildcard src/sql/$(EXTENSION)--*--*.sql)
 
-PG_CPPFLAGS = -Isrc $(if $(FAULTS),-DTM_FAULT_POINTS)
+PG_CPPFLAGS = -Isrc $(if $(FAULTS),-DTM_FAULT_POINTS) $(SIMDJSON_CPPFLAGS)
 PG_CFLAGS   = -Wextra -Wno-unused-parameter -Wno-sign-compare \
               -Wno-missing-field-initializers -Wno-clobbered $(WERROR)
-PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -fvisibility=hidden -Wextra $(WERROR)
-SHLIB_LINK  = -lrdkafka
-
-ifeq ($(WITH_SIMDJSON),yes)
-OBJS        += src/format/format_simdjson.o
-PG_CPPFLAGS += -DTM_WITH_SIMDJSON
-SHLIB_LINK  += -lsimdjson -lstdc++
-endif
+PG_CXXFLAGS = $(SIMDJSON_CXXFLAGS) -Wextra $(WERROR)
+SHLIB_LINK  = -lrdkafka $(SIMDJSON_LIBS)
 
 # Regress, isolation and TAP.  The two pg_regress kinds start their own server,
 # because the library must be preloaded.

@@ -113,6 +113,19 @@ build_private() {
     make -s -C "$dir/src" -j"$(nproc)" install PG_CONFIG="$PG_CONFIG" "$@"
 }
 
+# run_child COMMAND...: a trap waits for what runs in the foreground, not for
+# this; end_child is for the trap.
+child=''
+run_child() {
+    local rc=0
+    "$@" &
+    child=$!
+    wait "$child" || rc=$?
+    child=''
+    return "$rc"
+}
+end_child() { [ -z "$child" ] || { kill "$child" && wait "$child"; } || true; }
+
 # start_broker DIR: a broker with its data in DIR; sets $KAFKA_BROKERS.
 start_broker() {
     local port

@@ -10,7 +10,7 @@
 #include "format/format_simdjson.h"
 
 bool
-tm_format_simdjson_is_utf8(const char *bytes, size_t len) noexcept
+tm_format_simdjson_is_utf8(const char *bytes, size_t len)
 {
 	return simdjson::validate_utf8(bytes, len);
 }

@@ -11,18 +11,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#ifdef __cplusplus
-#define TM_C_FUNCTION extern "C"
-#define TM_NOEXCEPT noexcept
-#else
-#define TM_C_FUNCTION extern
-#define TM_NOEXCEPT
-#endif
-
 /*
  * Is it UTF-8 (RFC 3629)?  Zero bytes may be in it.  Reads no byte outside of
  * them, allocates nothing.
  */
-TM_C_FUNCTION bool tm_format_simdjson_is_utf8(const char *bytes, size_t len) TM_NOEXCEPT;
+#ifdef __cplusplus
+extern "C"
+#endif
+bool		tm_format_simdjson_is_utf8(const char *bytes, size_t len);
 
 #endif							/* TM_FORMAT_SIMDJSON_H */

@@ -16,7 +16,6 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.streaming.StreamingQueryListener;
-import org.apache.spark.sql.streaming.Trigger;
 
 /**
  * Count, sum and highest price of bids per auction and 10 s window, into
@@ -51,6 +50,7 @@ public final class SparkBids {
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.local.dir", System.getenv("PEER_WORK") + "/spark")
             .config("spark.sql.warehouse.dir", System.getenv("PEER_WORK") + "/spark")
+            .config("spark.sql.streaming.checkpointLocation", System.getenv("PEER_WORK") + "/spark-checkpoints")
             .config("spark.sql.session.timeZone", "UTC")
             // as many as there are cores, as the documentation advises; 200 by default
             .config("spark.sql.shuffle.partitions", "2")
@@ -117,23 +117,16 @@ public final class SparkBids {
                 java.util.Map.of()).as("b"))
             .select("b.*");
         if (whole) {
-            bids.writeStream().trigger(Trigger.ProcessingTime(0))
-                .option("checkpointLocation", checkpoints())
-                .foreachBatch((Dataset<Row> batch, Long id) -> store(batch)).start().awaitTermination();
+            bids.writeStream().foreachBatch((Dataset<Row> batch, Long id) -> store(batch)).start().awaitTermination();
             return;
         }
         bids.withWatermark("date_time", "1 hour")
             .groupBy(window(col("date_time"), "10 seconds"), col("auction"))
             .agg(count(lit(1)).as("bids"), sum("price").as("total"), max("price").as("highest"))
             .select(col("window.start"), col("auction"), col("bids"), col("total"), col("highest"))
-            .writeStream().outputMode("update").trigger(Trigger.ProcessingTime(0))
-            .option("checkpointLocation", checkpoints())
+            .writeStream().outputMode("update")
             .foreachBatch((Dataset<Row> batch, Long id) ->
                 batch.foreachPartition((ForeachPartitionFunction<Row>) SparkBids::upsert))
             .start().awaitTermination();
-    }
-
-    private static String checkpoints() {
-        return System.getenv("PEER_WORK") + "/spark-checkpoints-" + ProcessHandle.current().pid();
     }
 }

@@ -194,7 +194,8 @@ find_group(MergeRun *run, TupleTableSlot *delta)
 		run->keys[i].sk_argument = delta->tts_values[i];
 	}
 	index_rescan(run->scan, run->keys, run->merge->nunique, NULL, 0);
-	return index_getnext_slot(run->scan, ForwardScanDirection, run->found);
+	/* of versions that an old snapshot keeps, the newest has the last entry */
+	return index_getnext_slot(run->scan, BackwardScanDirection, run->found);
 }
 
 Datum

@@ -420,7 +420,7 @@ apply_rows(MaintainView *entry, const MetaView *view, void *arg)
 	if (closes)
 	{
 		batch->rows = judge_as_stored(entry->spec, batch->rows);
-		tm_meta_progress_peek(view->state_table, &progress);
+		tm_meta_progress_get(view->state_table, &progress);
 		batch->horizon = get_horizon(entry->spec, &progress, replayed);
 	}
 	late = has_late_candidate(entry->spec, batch);
@@ -455,7 +455,7 @@ apply(const MetaView *view, const StreamRows *rows, bool replayed, MaintainShare
 	ApplyRun	run = {{.rows = rows,.horizon = DT_NOBEGIN}, replayed, share};
 
 	tm_maintain_run(view, apply_rows, &run);
-	tm_meta_view_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
+	tm_meta_progress_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
 }
 
 void

@@ -248,9 +248,8 @@ extern char *tm_meta_view_find_lost(Oid view);
 extern void tm_meta_view_insert(const MetaView *view);
 extern void tm_meta_view_update(const MetaView *view);
 extern void tm_meta_view_delete(Oid state_table);
-extern void tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us);
 
-/* ---- how far a view has closed its windows (meta_progress.c) ---- */
+/* ---- counters, and how far a view has closed its windows (meta_progress.c) ---- */
 
 /*
  * Windows close in order of their ends; DT_NOBEGIN = none yet.  The row is
@@ -266,12 +265,15 @@ typedef struct MetaProgress
 	int64		closed;			/* groups closed */
 } MetaProgress;
 
-/* The caller holds the view's lock. */
+/*
+ * What is committed, or done by this transaction.  Under the view's lock it stays
+ * so.
+ */
 extern void tm_meta_progress_get(Oid state_table, MetaProgress *progress);
-extern void tm_meta_progress_put(Oid state_table, const MetaProgress *progress);
 
-/* Without the lock: what is committed, or done by this transaction. */
-extern void tm_meta_progress_peek(Oid state_table, MetaProgress *progress);
+/* Both under the view's lock; count: one more batch, of n rows. */
+extern void tm_meta_progress_put(Oid state_table, const MetaProgress *progress);
+extern void tm_meta_progress_count(Oid state_table, int64 n, int64 maintain_us);
 
 /* As the active snapshot sees it. */
 extern void tm_meta_progress_see(Oid state_table, MetaProgress *progress);

@@ -5,8 +5,11 @@
 #ifndef TM_META_INTERNAL_H
 #define TM_META_INTERNAL_H
 
+#include "access/genam.h"
 #include "access/htup.h"
+#include "access/skey.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 
 #include "meta/meta.h"
 
@@ -59,6 +62,65 @@ extern Datum tm_meta_text(const char *text, char *null);
 extern Datum tm_meta_timestamp(TimestampTz time, char *null);
 extern Datum tm_meta_oid(Oid oid, char *null);
 extern Datum tm_meta_text_array(List *texts);
+
+/*
+ * Rows that every batch writes, by primary key: (regclass) or (regclass,
+ * integer).  Cost does not grow with the versions that old snapshots keep
+ * (meta_row.c).
+ */
+#define META_ROWS_MAX_KEYS 2
+
+typedef enum MetaRowsUse
+{
+	META_ROWS_SEEN,				/* as the active snapshot sees them */
+	META_ROWS_READ,				/* what is committed, or done by this
+								 * transaction */
+	META_ROWS_WRITE,			/* the same, to be locked and written */
+} MetaRowsUse;
+
+typedef struct MetaRows
+{
+	MetaRowsUse use;
+	Relation	rel;
+	Relation	index;
+	int			nkeys;
+	Snapshot	snapshot;
+	IndexScanDesc scan;
+	ScanKeyData keys[META_ROWS_MAX_KEYS];
+	TupleTableSlot *row;		/* the one that was found */
+
+	/* of a list: */
+	Oid			object;
+	int32		last;			/* number of the last row */
+} MetaRows;
+
+extern void tm_meta_rows_open(MetaRows *rows, const char *table, MetaRowsUse use);
+extern void tm_meta_rows_close(MetaRows *rows);
+
+/* number: of tables with two keys. */
+extern bool tm_meta_rows_find(MetaRows *rows, Oid object, int32 number);
+
+/* All rows of an object, the largest number first; false = no more. */
+extern void tm_meta_rows_list(MetaRows *rows, Oid object);
+extern bool tm_meta_rows_previous(MetaRows *rows);
+
+/*
+ * Lock the row that was found against other writers (as FOR NO KEY UPDATE
+ * does), in its last version, which is the row found then.  False: it is gone.
+ */
+extern bool tm_meta_rows_lock(MetaRows *rows);
+
+/*
+ * Replace columns of the row that was found.  The caller has locked it, or
+ * excludes other writers otherwise.
+ */
+extern void tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values,
+								const char *nulls);
+
+/* Columns of the row that was found (1-based). */
+extern int32 tm_meta_row_int32(const MetaRows *rows, int column);
+extern int64 tm_meta_row_int64(const MetaRows *rows, int column, int64 if_null);
+extern TimestampTz tm_meta_row_timestamp(const MetaRows *rows, int column);
 
 /* Why an ingest or a view does not run; NULL = it does (meta_failure.c). */
 extern void tm_meta_failure_put(Oid relation, const char *reason, const char *hint);

@@ -28,54 +28,59 @@
 	"last_offset, last_hash, last_timestamp, last_message_at"
 #define PARTITION_NPARAMS 18	/* with the stream in front */
 
-static MetaPartition *
-read_partitions(uint64 n)
+#define ANUM_NEXT_OFFSET 4
+
+/* Columns of the table are those of PARTITION_COLUMNS, with the stream in front. */
+static void
+read_partition(const MetaRows *rows, MetaPartition *p)
 {
-	MetaPartition *result = palloc0(sizeof(MetaPartition) * Max(n, 1));
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		MetaPartition *p = &result[i];
-
-		p->partition = tm_meta_get_int32(i, 1);
-		p->first_offset = tm_meta_get_int64(i, 2, 0);
-		p->next_offset = tm_meta_get_int64(i, 3, 0);
-		p->end_offset = tm_meta_get_int64(i, 4, -1);
-		p->max_event_time = tm_meta_get_timestamp(i, 5);
-		p->watermark = tm_meta_get_timestamp(i, 6);
-		p->stream_watermark = tm_meta_get_timestamp(i, 7);
-		p->idle_since = tm_meta_get_timestamp(i, 8);
-		p->rows = tm_meta_get_int64(i, 9, 0);
-		p->dead_letters = tm_meta_get_int64(i, 10, 0);
-		p->skipped = tm_meta_get_int64(i, 11, 0);
-		p->shed = tm_meta_get_int64(i, 12, 0);
-		p->future_rows = tm_meta_get_int64(i, 13, 0);
-		p->last_offset = tm_meta_get_int64(i, 14, -1);
-		p->last_hash = tm_meta_get_int64(i, 15, 0);
-		p->last_timestamp = tm_meta_get_timestamp(i, 16);
-		p->last_message_at = tm_meta_get_timestamp(i, 17);
-	}
-	return result;
+	p->partition = tm_meta_row_int32(rows, 2);
+	p->first_offset = tm_meta_row_int64(rows, 3, 0);
+	p->next_offset = tm_meta_row_int64(rows, ANUM_NEXT_OFFSET, 0);
+	p->end_offset = tm_meta_row_int64(rows, 5, -1);
+	p->max_event_time = tm_meta_row_timestamp(rows, 6);
+	p->watermark = tm_meta_row_timestamp(rows, 7);
+	p->stream_watermark = tm_meta_row_timestamp(rows, 8);
+	p->idle_since = tm_meta_row_timestamp(rows, 9);
+	p->rows = tm_meta_row_int64(rows, 10, 0);
+	p->dead_letters = tm_meta_row_int64(rows, 11, 0);
+	p->skipped = tm_meta_row_int64(rows, 12, 0);
+	p->shed = tm_meta_row_int64(rows, 13, 0);
+	p->future_rows = tm_meta_row_int64(rows, 14, 0);
+	p->last_offset = tm_meta_row_int64(rows, 15, -1);
+	p->last_hash = tm_meta_row_int64(rows, 16, 0);
+	p->last_timestamp = tm_meta_row_timestamp(rows, 17);
+	p->last_message_at = tm_meta_row_timestamp(rows, 18);
 }
 
 MetaPartition *
 tm_meta_partition_list(Oid stream, int *count)
 {
-	static MetaStatement statement = {
-		.sql = "SELECT " PARTITION_COLUMNS " FROM tidemark_state.partition "
-		"WHERE stream = $1 ORDER BY partition",
-		.nargs = 1,
-		.argtypes = {OIDOID}
-	};
-	MetaExecution execution;
-	Datum		values[1] = {ObjectIdGetDatum(stream)};
-	MetaPartition *result;
-	uint64		n;
+	MetaRows	rows;
+	int			size = 16;
+	int			n = 0;
+	MetaPartition *result = palloc(sizeof(MetaPartition) * size);
 
-	n = tm_meta_statement_begin(&statement, values, NULL, &execution);
-	result = read_partitions(n);
-	tm_meta_statement_end(&execution);
-	*count = (int) n;
+	tm_meta_rows_open(&rows, "partition", META_ROWS_READ);
+	tm_meta_rows_list(&rows, stream);
+	while (tm_meta_rows_previous(&rows))
+	{
+		if (n == size)
+		{
+			size *= 2;
+			result = repalloc(result, sizeof(MetaPartition) * size);
+		}
+		read_partition(&rows, &result[n++]);
+	}
+	tm_meta_rows_close(&rows);
+	for (int i = 0; i < n / 2; i++)
+	{
+		MetaPartition last = result[n - 1 - i];
+
+		result[n - 1 - i] = result[i];
+		result[i] = last;
+	}
+	*count = n;
 	return result;
 }
 
@@ -90,28 +95,34 @@ int4_array(int n, const int32 *numbers)
 										   TYPALIGN_INT));
 }
 
+static int
+compare_numbers(const void *a, const void *b)
+{
+	int32		left = *(const int32 *) a;
+	int32		right = *(const int32 *) b;
+
+	return left < right ? -1 : left > right;
+}
+
 MetaPartition *
 tm_meta_partition_lock(Oid stream, int n, const int32 *partitions, int *count)
 {
-	static MetaStatement statement = {
-		.sql = "SELECT " PARTITION_COLUMNS " FROM tidemark_state.partition "
-		"WHERE stream = $1 AND partition = ANY ($2) ORDER BY partition FOR NO KEY UPDATE",
-		.nargs = 2,
-		.argtypes = {OIDOID, INT4ARRAYOID}
-	};
-	MetaExecution execution;
-	Datum		values[2] = {ObjectIdGetDatum(stream), int4_array(n, partitions)};
-	MetaPartition *result;
-	uint64		found;
+	MetaRows	rows;
+	MetaPartition *result = palloc(sizeof(MetaPartition) * Max(n, 1));
+	int32	   *numbers = palloc(sizeof(int32) * Max(n, 1));
 
-	found = tm_meta_statement_begin(&statement, values, NULL, &execution);
-	result = read_partitions(found);
-	tm_meta_statement_end(&execution);
-	*count = (int) found;
+	*count = 0;
+	memcpy(numbers, partitions, sizeof(int32) * n);
+	qsort(numbers, n, sizeof(int32), compare_numbers);
+	tm_meta_rows_open(&rows, "partition", META_ROWS_WRITE);
+	for (int i = 0; i < n; i++)
+		if (tm_meta_rows_find(&rows, stream, numbers[i]) && tm_meta_rows_lock(&rows))
+			read_partition(&rows, &result[(*count)++]);
+	tm_meta_rows_close(&rows);
 	return result;
 }
 
-/* Parameters from $2 on, in the order of PARTITION_COLUMNS. */
+/* In the order of the columns: the stream, and PARTITION_COLUMNS. */
 static void
 fill_parameters(Oid stream, const MetaPartition *p, Datum *values, char *nulls)
 {
@@ -163,29 +174,29 @@ void
 tm_meta_partition_save(Oid stream, int n, const MetaPartition *partitions,
 					   const int64 *expected)
 {
-	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.partition SET (" PARTITION_COLUMNS ") "
-		"= ROW ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) "
-		"WHERE stream = $1 AND partition = $2 AND next_offset = $19",
-		.nargs = PARTITION_NPARAMS + 1,
-		.argtypes = {PARTITION_ARGTYPES, INT8OID}
+	static int	columns[PARTITION_NPARAMS] = {
+		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
 	};
+	MetaRows	rows;
 
+	tm_meta_rows_open(&rows, "partition", META_ROWS_WRITE);
 	for (int i = 0; i < n; i++)
 	{
-		Datum		values[PARTITION_NPARAMS + 1];
-		char		nulls[PARTITION_NPARAMS + 1];
+		Datum		values[PARTITION_NPARAMS];
+		char		nulls[PARTITION_NPARAMS];
 
-		fill_parameters(stream, &partitions[i], values, nulls);
-		values[PARTITION_NPARAMS] = Int64GetDatum(expected[i]);
-		nulls[PARTITION_NPARAMS] = ' ';
-		if (tm_meta_statement_run(&statement, values, nulls) != 1)
+		if (!tm_meta_rows_find(&rows, stream, partitions[i].partition) ||
+			!tm_meta_rows_lock(&rows) ||
+			tm_meta_row_int64(&rows, ANUM_NEXT_OFFSET, 0) != expected[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 					 errmsg("position of partition %d was moved by another process",
 							partitions[i].partition),
 					 errdetail("Offset %lld was expected.", (long long) expected[i])));
+		fill_parameters(stream, &partitions[i], values, nulls);
+		tm_meta_rows_update(&rows, PARTITION_NPARAMS, columns, values, nulls);
 	}
+	tm_meta_rows_close(&rows);
 }
 
 void

@@ -1,166 +1,101 @@
 /*
  * meta_progress.c
- *	  How far a view has closed its windows, in tidemark_state.view_stats.
- *
- * Who holds the view's lock keeps it until his transaction ends, and nobody else
- * writes the row meanwhile.  So what was read under it, or written, is
- * remembered until then: every version that a transaction makes of the row
- * stays in the way of its next look at it, so that looking each time would cost a
- * transaction of many batches the square of their number.
+ *	  Table tidemark_state.view_stats: counters of a view, and how far it has
+ *	  closed its windows.
  *
  * Runs in: every backend and worker; inside a transaction.
  * Locks: writers hold the view's lock, so nothing is lost between get and put.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "meta/meta_internal.h"
 
-/* Of views that are locked by this transaction; Oid 0 = nothing. */
-typedef struct Known
+/* columns of the table */
+enum
 {
-	Oid			state_table;
-	MetaProgress progress;
-} Known;
-
-#define MAX_KNOWN 8
-
-static Known known[MAX_KNOWN];
-static int	next_known = 0;
+	ANUM_ROWS = 2,
+	ANUM_BATCHES,
+	ANUM_MAINTAIN_US,
+	ANUM_LATE,
+	ANUM_CLOSED,
+	ANUM_HORIZON,
+	ANUM_CLOSED_UNTIL,
+	ANUM_PRUNED_UNTIL
+};
 
 static void
-forget_all(void)
+read_progress(Oid state_table, MetaRowsUse use, MetaProgress *progress)
 {
-	memset(known, 0, sizeof(known));
-}
-
-static void
-on_transaction_end(XactEvent event, void *arg)
-{
-	forget_all();
-}
-
-/* The lock may have been that subtransaction's, and so may what was written. */
-static void
-on_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
-					  void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget_all();
-}
-
-static Known *
-find_known(Oid state_table)
-{
-	for (int i = 0; i < MAX_KNOWN; i++)
-		if (known[i].state_table == state_table)
-			return &known[i];
-	return NULL;
-}
-
-static void
-remember(Oid state_table, const MetaProgress *progress)
-{
-	static bool registered = false;
-	Known	   *entry = find_known(state_table);
-
-	if (!registered)
-	{
-		RegisterXactCallback(on_transaction_end, NULL);
-		RegisterSubXactCallback(on_subtransaction_end, NULL);
-		registered = true;
-	}
-	if (entry == NULL)
-	{
-		entry = &known[next_known];
-		next_known = (next_known + 1) % MAX_KNOWN;
-	}
-	entry->state_table = state_table;
-	entry->progress = *progress;
-}
-
-static void
-read_progress(MetaStatement *statement, Oid state_table, MetaProgress *progress)
-{
-	MetaExecution execution;
-	Datum		values[1] = {ObjectIdGetDatum(state_table)};
+	MetaRows	rows;
 
 	memset(progress, 0, sizeof(*progress));
 	progress->horizon = progress->closed_until = progress->pruned_until = DT_NOBEGIN;
-	if (tm_meta_statement_begin(statement, values, NULL, &execution) > 0)
+	tm_meta_rows_open(&rows, "view_stats", use);
+	if (tm_meta_rows_find(&rows, state_table, 0))
 	{
-		progress->horizon = tm_meta_get_timestamp(0, 1);
-		progress->closed_until = tm_meta_get_timestamp(0, 2);
-		progress->pruned_until = tm_meta_get_timestamp(0, 3);
-		progress->late = tm_meta_get_int64(0, 4, 0);
-		progress->closed = tm_meta_get_int64(0, 5, 0);
+		progress->horizon = tm_meta_row_timestamp(&rows, ANUM_HORIZON);
+		progress->closed_until = tm_meta_row_timestamp(&rows, ANUM_CLOSED_UNTIL);
+		progress->pruned_until = tm_meta_row_timestamp(&rows, ANUM_PRUNED_UNTIL);
+		progress->late = tm_meta_row_int64(&rows, ANUM_LATE, 0);
+		progress->closed = tm_meta_row_int64(&rows, ANUM_CLOSED, 0);
 	}
-	tm_meta_statement_end(&execution);
-}
-
-#define SELECT_PROGRESS "SELECT horizon, closed_until, pruned_until, late, closed " \
-	"FROM tidemark_state.view_stats WHERE state_table = $1"
-
-void
-tm_meta_progress_peek(Oid state_table, MetaProgress *progress)
-{
-	const Known *entry = find_known(state_table);
-	static MetaStatement statement = {
-		.sql = SELECT_PROGRESS,
-		.nargs = 1,
-		.argtypes = {OIDOID}
-	};
-
-	if (entry != NULL)
-		*progress = entry->progress;
-	else
-		read_progress(&statement, state_table, progress);
+	tm_meta_rows_close(&rows);
 }
 
 void
 tm_meta_progress_get(Oid state_table, MetaProgress *progress)
 {
-	tm_meta_progress_peek(state_table, progress);
-	remember(state_table, progress);
+	read_progress(state_table, META_ROWS_READ, progress);
 }
 
 void
 tm_meta_progress_see(Oid state_table, MetaProgress *progress)
 {
-	static MetaStatement statement = {
-		.sql = SELECT_PROGRESS,
-		.nargs = 1,
-		.argtypes = {OIDOID},
-		.read_only = true
-	};
-
-	read_progress(&statement, state_table, progress);
+	read_progress(state_table, META_ROWS_SEEN, progress);
 }
 
 void
 tm_meta_progress_put(Oid state_table, const MetaProgress *progress)
 {
-	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.view_stats SET horizon = $2, closed_until = $3, "
-		"pruned_until = $4, late = $5, closed = $6 WHERE state_table = $1",
-		.nargs = 6,
-		.argtypes = {OIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+	static int	columns[] = {
+		ANUM_HORIZON, ANUM_CLOSED_UNTIL, ANUM_PRUNED_UNTIL, ANUM_LATE, ANUM_CLOSED
 	};
-	char		nulls[6] = {' ', ' ', ' ', ' ', ' ', ' '};
-	Datum		values[6];
+	char		nulls[lengthof(columns)] = {' ', ' ', ' ', ' ', ' '};
+	Datum		values[lengthof(columns)];
+	MetaRows	rows;
 
-	values[0] = ObjectIdGetDatum(state_table);
-	values[1] = tm_meta_timestamp(progress->horizon, &nulls[1]);
-	values[2] = tm_meta_timestamp(progress->closed_until, &nulls[2]);
-	values[3] = tm_meta_timestamp(progress->pruned_until, &nulls[3]);
-	values[4] = Int64GetDatum(progress->late);
-	values[5] = Int64GetDatum(progress->closed);
-	tm_meta_statement_run(&statement, values, nulls);
-	remember(state_table, progress);
+	values[0] = tm_meta_timestamp(progress->horizon, &nulls[0]);
+	values[1] = tm_meta_timestamp(progress->closed_until, &nulls[1]);
+	values[2] = tm_meta_timestamp(progress->pruned_until, &nulls[2]);
+	values[3] = Int64GetDatum(progress->late);
+	values[4] = Int64GetDatum(progress->closed);
+	tm_meta_rows_open(&rows, "view_stats", META_ROWS_WRITE);
+	if (tm_meta_rows_find(&rows, state_table, 0))
+		tm_meta_rows_update(&rows, lengthof(columns), columns, values, nulls);
+	tm_meta_rows_close(&rows);
+}
+
+void
+tm_meta_progress_count(Oid state_table, int64 n, int64 maintain_us)
+{
+	static int	columns[] = {ANUM_ROWS, ANUM_BATCHES, ANUM_MAINTAIN_US};
+	MetaRows	rows;
+
+	tm_meta_rows_open(&rows, "view_stats", META_ROWS_WRITE);
+	if (tm_meta_rows_find(&rows, state_table, 0))
+	{
+		Datum		values[] = {
+			Int64GetDatum(tm_meta_row_int64(&rows, ANUM_ROWS, 0) + n),
+			Int64GetDatum(tm_meta_row_int64(&rows, ANUM_BATCHES, 0) + 1),
+			Int64GetDatum(tm_meta_row_int64(&rows, ANUM_MAINTAIN_US, 0) + maintain_us)
+		};
+
+		tm_meta_rows_update(&rows, lengthof(columns), columns, values, NULL);
+	}
+	tm_meta_rows_close(&rows);
 }
 
 void
@@ -175,5 +110,4 @@ tm_meta_progress_reset(Oid state_table)
 
 	for (int i = 0; i < (int) lengthof(statements); i++)
 		tm_meta_statement_run(&statements[i], values, NULL);
-	forget_all();
 }

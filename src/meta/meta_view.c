@@ -1,7 +1,6 @@
 /*
  * meta_view.c
- *	  Tables tidemark_state.view and view_partition, and the counters of
- *	  view_stats (its other columns: meta_progress.c).
+ *	  Tables tidemark_state.view and view_partition.
  *
  * Two questions are asked so often that they must not cost a query: "is this
  * relation the source or the state of a view?" (at the start of every INSERT,
@@ -324,21 +323,6 @@ tm_meta_view_delete(Oid state_table)
 	tm_meta_removed_delete(state_table);
 	tm_meta_failure_put(state_table, NULL, NULL);
 	invalidate_views();
-}
-
-void
-tm_meta_view_count(Oid state_table, int64 rows, int64 maintain_us)
-{
-	static MetaStatement statement = {
-		.sql = "UPDATE tidemark_state.view_stats SET rows = rows + $2, batches = batches + 1, "
-		"maintain_us = maintain_us + $3 WHERE state_table = $1",
-		.nargs = 3,
-		.argtypes = {OIDOID, INT8OID, INT8OID}
-	};
-	Datum		values[3] = {ObjectIdGetDatum(state_table), Int64GetDatum(rows),
-	Int64GetDatum(maintain_us)};
-
-	tm_meta_statement_run(&statement, values, NULL);
 }
 
 bool

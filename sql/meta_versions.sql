@@ -1,0 +1,61 @@
+-- Rows that every batch writes: finding them costs the same (but for a level of
+-- the index) however many versions of them an open transaction keeps.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS tidemark;
+CREATE SCHEMA ing;
+SET search_path = ing;
+SET client_min_messages = notice;
+CREATE SERVER m FOREIGN DATA WRAPPER tidemark_kafka OPTIONS (transport 'manual');
+CREATE FOREIGN TABLE s (k text, at timestamptz) SERVER m OPTIONS (topic 's', event_time 'at');
+CREATE MATERIALIZED VIEW v WITH (tidemark.continuous, tidemark.emit = 'final') AS
+  SELECT window_start, k, count(*) FROM s, tidemark.tumble(at, '1 hour') GROUP BY window_start, k;
+CREATE MATERIALIZED VIEW w WITH (tidemark.continuous) AS SELECT k, count(*) FROM s GROUP BY k;
+
+-- pages of the extension's tables that batches look at
+CREATE FUNCTION looked_at() RETURNS bigint LANGUAGE sql AS $$
+  SELECT sum(pg_stat_get_xact_blocks_fetched(c)) FROM unnest(ARRAY['tidemark_state.partition', 'tidemark_state.partition_pkey',
+    'tidemark_state.view_stats', 'tidemark_state.view_stats_pkey']::regclass[]) c $$;
+CREATE PROCEDURE go(batches int, OUT pages bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  pages := ing.looked_at();
+  FOR i IN 1 .. batches LOOP
+    PERFORM tidemark.inject('ing.s', format('{"k":"a","at":"2026-01-01T%s:00:00Z"}', lpad((i % 24)::text, 2, '0')), i % 3);
+  END LOOP;
+  pages := ing.looked_at() - pages;
+END $$;
+CREATE PROCEDURE compare(batches int) LANGUAGE plpgsql AS $$
+DECLARE
+  before bigint;
+  after bigint;
+BEGIN
+  CALL ing.go(60, before);
+  CALL ing.go(60, before);
+  CALL ing.go(batches, after);
+  CALL ing.go(60, after);
+  RAISE NOTICE '%', CASE WHEN after < 2 * before THEN 'the same' ELSE format('%s pages, then %s', before, after) END;
+END $$;
+CALL compare(1500);
+SELECT partition, rows FROM tidemark_state.partition WHERE stream = 's'::regclass ORDER BY 1;
+SELECT count(*) AS wrong FROM tidemark.views, tidemark.verify(view);
+CALL compare(300);
+
+-- versions of a transaction's own, and of what it took back
+BEGIN;
+CALL compare(900);
+SAVEPOINT a;
+CALL compare(300);
+ROLLBACK TO a;
+CALL compare(30);
+SELECT partition, rows FROM tidemark_state.partition WHERE stream = 's'::regclass ORDER BY 1;
+COMMIT;
+SELECT count(*) AS wrong FROM tidemark.views, tidemark.verify(view);
+
+-- only this index is kept
+CREATE INDEX more ON tidemark_state.partition (next_offset);
+SELECT tidemark.inject('s', '{"k":"a"}');
+DROP INDEX tidemark_state.more;
+SELECT tidemark.inject('s', '{"k":"a"}');
+
+SET client_min_messages = warning;
+DROP SCHEMA ing CASCADE;
+DROP SERVER m CASCADE;

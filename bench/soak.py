@@ -29,7 +29,7 @@ PARTITIONS = 4
 LOOK_S = 0.02
 SETUP = """
 CREATE EXTENSION tidemark;
-CREATE SERVER kafka FOREIGN DATA WRAPPER tidemark_kafka OPTIONS (bootstrap_servers '{brokers}');
+CREATE SERVER kafka FOREIGN DATA WRAPPER tidemark_kafka OPTIONS (bootstrap_servers '{brokers}', fetch_min_bytes '{fetch_min}');
 CREATE FOREIGN TABLE bid_stream (
     auction bigint, bidder bigint, price bigint, date_time timestamptz,
     k_part int OPTIONS (metadata 'partition'), k_offset bigint OPTIONS (metadata 'offset'), k_watermark timestamptz OPTIONS (metadata 'watermark'))
@@ -350,6 +350,7 @@ def main():
     p.add_argument("--pace", type=int, default=50000)
     p.add_argument("--batch-rows", type=int, default=50000)
     p.add_argument("--every", type=float, default=10)
+    p.add_argument("--fetch-min", type=int, default=1)
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--faults", type=float, default=150)
     p.add_argument("--readers", type=float, default=300)
@@ -365,7 +366,8 @@ def main():
     command(*produce, "--pace", "1000", "--limit", str(PARTITIONS))
     session.close()
     session = Session(DATABASE)
-    session.run(SETUP.format(brokers=o.brokers, topic=topic, workers=o.workers, batch_rows=o.batch_rows))
+    session.run(SETUP.format(brokers=o.brokers, topic=topic, workers=o.workers, batch_rows=o.batch_rows,
+                             fetch_min=o.fetch_min))
     session.close()
     log = os.path.dirname(os.environ["BENCH_LOG"]) + "/generate.log"
     with open(log, "w") as f:   # it has a lot to say while the broker is away

@@ -644,7 +644,7 @@ run_steps(void *arg)
 	tm_worker_report_phase(WORKER_PHASE_COMMIT);
 	TM_FAULT("saved");
 	if (run->rows->nrows > 0)
-		tm_meta_ingest_add_seen(run->ingest->stream, tm_stream_decoder_absent(run->ctx->decoder));
+		tm_meta_ingest_add_seen(run->ingest, tm_stream_decoder_absent(run->ctx->decoder));
 	if (run->fail)
 		tm_ingest_set_failed(run->ingest, run->fail_sqlstate, run->fail_reason, run->fail_hint);
 	batch->rows = run->rows->nrows;

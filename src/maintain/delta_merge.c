@@ -32,6 +32,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -151,6 +152,26 @@ tm_delta_merge_wraps(const DeltaMerge *merge, int i, TupleDesc delta)
 	return merge->internal[i] && TupleDescAttr(delta, merge->nkeys + i)->atttypid == BYTEAOID;
 }
 
+/* To the end of the list, where it can be left out. */
+static void
+put_key_index_last(MergeRun *run)
+{
+	ResultRelInfo *info = run->info;
+	int			last = info->ri_NumIndices - 1;
+
+	for (int i = 0; i < last; i++)
+		if (RelationGetRelid(info->ri_IndexRelationDescs[i]) == RelationGetRelid(run->index))
+		{
+			Relation	relation = info->ri_IndexRelationDescs[last];
+			IndexInfo  *index_info = info->ri_IndexRelationInfo[last];
+
+			info->ri_IndexRelationDescs[last] = info->ri_IndexRelationDescs[i];
+			info->ri_IndexRelationInfo[last] = info->ri_IndexRelationInfo[i];
+			info->ri_IndexRelationDescs[i] = relation;
+			info->ri_IndexRelationInfo[i] = index_info;
+		}
+}
+
 void
 tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList *changed)
 {
@@ -162,6 +183,7 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 	run->info = makeNode(ResultRelInfo);
 	InitResultRelInfo(run->info, run->rel, 1, NULL, 0);
 	ExecOpenIndices(run->info, false);
+	put_key_index_last(run);
 	run->keys = palloc0(sizeof(ScanKeyData) * merge->nunique);
 	for (int i = 0; i < merge->nunique; i++)
 		tm_merge_scan_key(run->index, i, BTEqualStrategyNumber, &run->keys[i]);
@@ -194,7 +216,11 @@ find_group(MergeRun *run, TupleTableSlot *delta)
 		run->keys[i].sk_argument = delta->tts_values[i];
 	}
 	index_rescan(run->scan, run->keys, run->merge->nunique, NULL, 0);
-	/* of versions that an old snapshot keeps, the newest has the last entry */
+
+	/*
+	 * of versions that an old snapshot keeps, the newest has as a rule the
+	 * last entry
+	 */
 	return index_getnext_slot(run->scan, BackwardScanDirection, run->found);
 }
 
@@ -244,8 +270,30 @@ tm_merge_run_insert(MergeRun *run)
 		write_added(run);
 }
 
+/*
+ * Index entries of a new version of a row.  That its key is not taken is known,
+ * and to check it would be to look at all versions that an old snapshot keeps.
+ */
+static void
+insert_entries(MergeRun *run)
+{
+	ResultRelInfo *info = run->info;
+	int			last = info->ri_NumIndices - 1;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+
+	FormIndexDatum(info->ri_IndexRelationInfo[last], run->made, run->estate, values, isnull);
+	(void) index_insert(info->ri_IndexRelationDescs[last], values, isnull, &run->made->tts_tid,
+						run->rel, UNIQUE_CHECK_NO, true, info->ri_IndexRelationInfo[last]);
+	if (last == 0)
+		return;
+	info->ri_NumIndices = last;
+	(void) tm_exec_insert_index_tuples(info, run->made, run->estate);
+	info->ri_NumIndices = last + 1;
+}
+
 void
-tm_merge_run_update(MergeRun *run, ItemPointer tid)
+tm_merge_run_update(MergeRun *run, ItemPointer tid, bool same_key)
 {
 	bool		update_indexes;
 	TM_Result	result;
@@ -256,7 +304,9 @@ tm_merge_run_update(MergeRun *run, ItemPointer tid)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access to the state of a continuous view")));
-	if (update_indexes)
+	if (update_indexes && same_key)
+		insert_entries(run);
+	else if (update_indexes)
 		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
 	if (run->changed != NULL)
 		tm_row_list_add(run->changed, &run->made->tts_tid);
@@ -323,7 +373,7 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 									 &slot->tts_isnull[a]);
 	}
 	ExecStoreVirtualTuple(slot);
-	tm_merge_run_update(run, &tid);
+	tm_merge_run_update(run, &tid, true);
 }
 
 void

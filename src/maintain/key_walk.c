@@ -48,6 +48,12 @@
 /* A group that is further away is not walked to. */
 #define MAX_STEPS 20
 
+/*
+ * Nor behind more old versions of it: while a snapshot is held there may be many,
+ * the newest last, where a probe begins.
+ */
+#define MAX_OLDER 1
+
 struct KeyWalk
 {
 	const MergeRun *run;
@@ -59,6 +65,7 @@ struct KeyWalk
 	int			credit;
 	bool		begun;
 	bool		at_entry;		/* false: the range has no more */
+	int			older;			/* entries of the group without a row */
 	MemoryContext cxt;			/* what the scan keys point to */
 };
 
@@ -184,10 +191,14 @@ walk_to(KeyWalk *walk, TupleTableSlot *group, TupleTableSlot *found)
 
 		if (order > 0)
 			return KEY_ABSENT;
-		/* an entry can be left of a row that is no more */
-		if (order == 0 && index_fetch_heap(walk->scan, found))
-			return KEY_FOUND;
-		if (steps == MAX_STEPS)
+		if (order == 0)
+		{
+			/* an entry can be left of a row that is no more */
+			if (index_fetch_heap(walk->scan, found))
+				return KEY_FOUND;
+			walk->older++;
+		}
+		if (steps == MAX_STEPS || walk->older > MAX_OLDER)
 			return KEY_UNKNOWN;
 		step(walk);
 	}
@@ -205,9 +216,10 @@ tm_key_walk_find(KeyWalk *walk, TupleTableSlot *group, TupleTableSlot *found)
 		if (group->tts_isnull[i])
 			return KEY_UNKNOWN;
 	walk->credit = Min(walk->credit + GROUP_CREDIT, MAX_CREDIT);
+	walk->older = 0;
 	if (is_in_range(walk, group))
 		result = walk_to(walk, group, found);
-	if (result == KEY_UNKNOWN && begin_at(walk, group))
+	if (result == KEY_UNKNOWN && walk->older == 0 && begin_at(walk, group))
 		result = walk_to(walk, group, found);
 	return result;
 }

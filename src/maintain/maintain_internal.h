@@ -393,9 +393,12 @@ extern bool tm_delta_merge_wraps(const DeltaMerge *merge, int i, TupleDesc delta
 /* State i of a delta row as it is stored. */
 extern Datum tm_merge_run_delta_state(MergeRun *run, TupleTableSlot *delta, int i);
 
-/* Write run->made: as a new row (at the latest when the run ends), or over the one at tid. */
+/*
+ * Write run->made: as a new row (at the latest when the run ends), or over the one
+ * at tid; same_key: the unique keys are those that it has.
+ */
 extern void tm_merge_run_insert(MergeRun *run);
-extern void tm_merge_run_update(MergeRun *run, ItemPointer tid);
+extern void tm_merge_run_update(MergeRun *run, ItemPointer tid, bool same_key);
 
 /* ---- key_walk.c: groups in the order of the index ---- */
 

@@ -310,7 +310,7 @@ write_row(SessionRun *session)
 	}
 	ExecStoreVirtualTuple(made);
 	if (row->has_stored)
-		tm_merge_run_update(run, &row->tid);
+		tm_merge_run_update(run, &row->tid, false);
 	else
 		tm_merge_run_insert(run);
 	delete_others(session);

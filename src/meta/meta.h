@@ -3,9 +3,9 @@
  *	  Door of the meta room: the extension's own tables, one file per subject;
  *	  nobody else writes them.
  *
- * All access runs as the owner of the extension, with search_path pg_catalog,
- * inside the caller's transaction and with a snapshot of its own
- * (SPI, read-write), so that it sees what was committed before the caller's
+ * Statements run as the owner of the extension, with search_path pg_catalog,
+ * inside the caller's transaction and with a snapshot of their own
+ * (SPI, read-write), so that they see what was committed before the caller's
  * last lock.  Results are palloc'd in the caller's current context.  No
  * privilege is checked here: callers do.
  */
@@ -115,6 +115,10 @@ typedef struct MetaIngest
 	bool		implicit;		/* made for a view; goes with the last one */
 	char	   *topic;
 	char	   *cluster_id;		/* NULL until a broker said so */
+	bool		seen;			/* rows were decoded; else absent_fields is
+								 * NULL */
+	List	   *absent_fields;	/* char *: members of JSON that none of them
+								 * had */
 } MetaIngest;
 
 extern MetaIngest *tm_meta_ingest_find(Oid stream);
@@ -122,11 +126,14 @@ extern MetaIngest *tm_meta_ingest_find_by_table(Oid into_table);
 extern List *tm_meta_ingest_list(void);
 extern void tm_meta_ingest_insert(const MetaIngest *ingest);
 
-/* Write all fields back; stamps the row as belonging to this database. */
+/*
+ * Write all fields back but for seen and absent_fields; stamps the row as belonging
+ * to this database.
+ */
 extern void tm_meta_ingest_update(const MetaIngest *ingest);
 
-/* Keep in absent_fields only what is in this list too. */
-extern void tm_meta_ingest_add_seen(Oid stream, List *absent);
+/* Rows were decoded: keep in absent_fields only what is in this list too. */
+extern void tm_meta_ingest_add_seen(const MetaIngest *ingest, List *absent);
 extern void tm_meta_ingest_set_cluster(Oid stream, const char *cluster_id);
 extern void tm_meta_ingest_delete(Oid stream);
 
@@ -267,7 +274,7 @@ typedef struct MetaProgress
 
 /*
  * What is committed, or done by this transaction.  Under the view's lock it stays
- * so.
+ * so.  In REPEATABLE READ it may be older: then nothing can be put.
  */
 extern void tm_meta_progress_get(Oid state_table, MetaProgress *progress);
 

@@ -24,7 +24,8 @@
 	"stream::oid, into_table::oid, workers, state, " \
 	"(SELECT f.reason FROM tidemark_state.failure f WHERE f.relation = stream), " \
 	"(SELECT f.hint FROM tidemark_state.failure f WHERE f.relation = stream), sqlstate, " \
-	"since, start_at, implicit, topic, cluster_id, system_identifier, database"
+	"since, start_at, implicit, topic, cluster_id, system_identifier, database, " \
+	"absent_fields IS NOT NULL, absent_fields"
 
 static MetaIngest *
 read_ingest(uint64 row)
@@ -43,6 +44,8 @@ read_ingest(uint64 row)
 	ingest->implicit = tm_meta_get_bool(row, 10);
 	ingest->topic = tm_meta_get_text(row, 11);
 	ingest->cluster_id = tm_meta_get_text(row, 12);
+	ingest->seen = tm_meta_get_bool(row, 15);
+	ingest->absent_fields = tm_meta_get_text_list(row, 16);
 	if (!tm_meta_stamp_is_ours(tm_meta_get_int64(row, 13, 0),
 							   tm_meta_get_oid(row, 14)))
 	{
@@ -170,12 +173,31 @@ tm_meta_ingest_update(const MetaIngest *ingest)
 	tm_meta_failure_put(ingest->stream, ingest->reason, ingest->hint);
 }
 
+static bool
+contains_all(List *texts, List *others)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, others)
+	{
+		bool		found = false;
+
+		foreach(lc2, texts)
+			found |= strcmp(lfirst(lc), lfirst(lc2)) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 /*
  * A member is absent only as long as no worker has seen it, so the list can but
- * shrink, and workers that see different messages do not overwrite each other.
+ * shrink, and workers that see different messages do not overwrite each other;
+ * and where the row that the batch began with says all, there is nothing to do.
  */
 void
-tm_meta_ingest_add_seen(Oid stream, List *absent)
+tm_meta_ingest_add_seen(const MetaIngest *ingest, List *absent)
 {
 	static MetaStatement statement = {
 		.sql = "UPDATE tidemark_state.ingest SET absent_fields = CASE WHEN absent_fields IS NULL THEN $2 "
@@ -184,8 +206,11 @@ tm_meta_ingest_add_seen(Oid stream, List *absent)
 		.nargs = 2,
 		.argtypes = {OIDOID, TEXTARRAYOID}
 	};
-	Datum		values[2] = {ObjectIdGetDatum(stream), tm_meta_text_array(absent)};
+	Datum		values[2] = {ObjectIdGetDatum(ingest->stream)};
 
+	if (ingest->seen && contains_all(absent, ingest->absent_fields))
+		return;
+	values[1] = tm_meta_text_array(absent);
 	tm_meta_statement_run(&statement, values, NULL);
 }
 

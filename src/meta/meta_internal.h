@@ -1,6 +1,7 @@
 /*
  * meta_internal.h
- *	  Prepared statements on the extension's tables, for the meta room only.
+ *	  Prepared statements on the extension's tables, and direct access to some
+ *	  of their rows, for the meta room only.
  */
 #ifndef TM_META_INTERNAL_H
 #define TM_META_INTERNAL_H
@@ -65,15 +66,15 @@ extern Datum tm_meta_text_array(List *texts);
 
 /*
  * Rows that every batch writes, by primary key: (regclass) or (regclass,
- * integer).  Cost does not grow with the versions that old snapshots keep
- * (meta_row.c).
+ * integer).  The versions that other snapshots keep cost little (meta_row.c).
  */
 #define META_ROWS_MAX_KEYS 2
 
 typedef enum MetaRowsUse
 {
 	META_ROWS_SEEN,				/* as the active snapshot sees them */
-	META_ROWS_READ,				/* what is committed, or done by this
+	META_ROWS_READ,				/* what is committed (in REPEATABLE READ: was
+								 * at the snapshot), or done by this
 								 * transaction */
 	META_ROWS_WRITE,			/* the same, to be locked and written */
 } MetaRowsUse;
@@ -91,7 +92,7 @@ typedef struct MetaRows
 
 	/* of a list: */
 	Oid			object;
-	int32		last;			/* number of the last row */
+	int32		last;			/* number of the row before; -1 = none */
 } MetaRows;
 
 extern void tm_meta_rows_open(MetaRows *rows, const char *table, MetaRowsUse use);
@@ -107,12 +108,14 @@ extern bool tm_meta_rows_previous(MetaRows *rows);
 /*
  * Lock the row that was found against other writers (as FOR NO KEY UPDATE
  * does), in its last version, which is the row found then.  False: it is gone.
+ * 40001 in REPEATABLE READ if it was changed since the snapshot.
  */
 extern bool tm_meta_rows_lock(MetaRows *rows);
 
 /*
  * Replace columns of the row that was found.  The caller has locked it, or
- * excludes other writers otherwise.
+ * excludes other writers otherwise; 40001 if it was changed nevertheless, or in
+ * REPEATABLE READ before that.
  */
 extern void tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values,
 								const char *nulls);

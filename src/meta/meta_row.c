@@ -5,17 +5,20 @@
  * While somebody holds a snapshot, nothing of what came after it can be pruned,
  * and a row that every batch writes has as many versions as there were batches.
  * Those of a page are one chain, and each page has an entry in the index;
- * entries of one key are in order of place.  As nothing is pruned, no place gets
- * free, and the newest version is in the last page.  So the index is read
- * backwards: what is looked at is one chain, not all of them, as a statement's
- * forward scan would.
+ * entries of one key are in order of place.  A forward scan, as a statement's,
+ * goes through all of them.  As nothing is pruned, room is found further and
+ * further behind, so the index is read backwards, and what is looked at is the
+ * newest chain, or few: pages that VACUUM has emptied are filled once more, and
+ * two workers that write a row in turn fill a page each.  (Deduplication would
+ * turn the order round, so these indexes go without.)
  *
- * The rows are written directly too.  A statement costs more than all that is
- * done here, and who writes such a row has excluded all others: he has locked
- * the row, or holds the lock of the view.
+ * The rows are written directly too: who writes one excludes all others, by a lock
+ * on the row or by that of the view.  (Rejected: CatalogTupleUpdate().  For the
+ * index entry of a new page it looks for a conflict in all old ones.)
  *
  * Runs in: every backend and worker; inside a transaction.
- * Locks: AccessShareLock or RowExclusiveLock on the table, until the transaction ends.
+ * Locks: AccessShareLock or RowExclusiveLock on table and index, until the
+ * transaction ends.
  */
 #include "postgres.h"
 
@@ -29,7 +32,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "meta/meta_internal.h"
@@ -37,11 +39,46 @@
 /* A list that meets so many older versions of a row goes to the next one from the root. */
 #define MAX_OLDER 16
 
+/* Has it the columns of the primary key, and all rows? */
+static bool
+is_like_key(const MetaRows *rows, Relation index)
+{
+	const Form_pg_index form = index->rd_index;
+
+	if (form->indnatts != rows->nkeys || RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (int i = 0; i < rows->nkeys; i++)
+		if (form->indkey.values[i] != rows->index->rd_index->indkey.values[i])
+			return false;
+	return true;
+}
+
+/* There is a second index of the kind while REINDEX CONCURRENTLY makes it. */
+static void
+check_indexes(const MetaRows *rows, const char *table)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rows->rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (!is_like_key(rows, index))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("index \"%s\" of table \"tidemark_state.%s\" is not part of the extension",
+							RelationGetRelationName(index), table),
+					 errhint("Use DROP INDEX.")));
+		index_close(index, AccessShareLock);
+	}
+}
+
 void
 tm_meta_rows_open(MetaRows *rows, const char *table, MetaRowsUse use)
 {
 	Oid			relid = get_relname_relid(table, tm_meta_state_schema());
 	LOCKMODE	lock = use == META_ROWS_WRITE ? RowExclusiveLock : AccessShareLock;
+	int			nindexes;
 
 	if (use == META_ROWS_WRITE)
 	{
@@ -50,14 +87,12 @@ tm_meta_rows_open(MetaRows *rows, const char *table, MetaRowsUse use)
 	}
 	rows->use = use;
 	rows->rel = table_open(relid, lock);
-	rows->index = index_open(RelationGetPrimaryKeyIndex(rows->rel), lock);
+	nindexes = list_length(RelationGetIndexList(rows->rel));
+	rows->index = index_open(rows->rel->rd_pkindex, lock);
 	rows->nkeys = IndexRelationGetNumberOfKeyAttributes(rows->index);
 	Assert(rows->nkeys <= META_ROWS_MAX_KEYS);
-	if (use == META_ROWS_WRITE && list_length(RelationGetIndexList(rows->rel)) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"tidemark_state.%s\" has another index than its primary key", table),
-				 errhint("Use DROP INDEX.")));
+	if (use == META_ROWS_WRITE && nindexes > 1)
+		check_indexes(rows, table);
 	if (use != META_ROWS_SEEN)
 		CommandCounterIncrement();
 	rows->snapshot = RegisterSnapshot(use == META_ROWS_SEEN ? GetActiveSnapshot() :
@@ -105,7 +140,7 @@ tm_meta_rows_list(MetaRows *rows, Oid object)
 	rows->scan->xs_want_itup = true;
 	position(rows, object, BTLessEqualStrategyNumber, PG_INT32_MAX);
 	rows->object = object;
-	rows->last = PG_INT32_MAX;
+	rows->last = -1;
 }
 
 bool
@@ -161,15 +196,23 @@ tm_meta_rows_lock(MetaRows *rows)
  * known, and to check it would be to look at all versions that there are.
  */
 static void
-insert_entry(MetaRows *rows, TupleTableSlot *slot)
+insert_entries(MetaRows *rows, TupleTableSlot *slot)
 {
 	Datum		values[META_ROWS_MAX_KEYS];
 	bool		isnull[META_ROWS_MAX_KEYS];
+	ListCell   *lc;
 
 	for (int i = 0; i < rows->nkeys; i++)
 		values[i] = slot_getattr(slot, rows->index->rd_index->indkey.values[i], &isnull[i]);
-	(void) index_insert(rows->index, values, isnull, &slot->tts_tid, rows->rel, UNIQUE_CHECK_NO,
-						true, BuildIndexInfo(rows->index));
+	foreach(lc, RelationGetIndexList(rows->rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+
+		if (index->rd_index->indisready)
+			(void) index_insert(index, values, isnull, &slot->tts_tid, rows->rel, UNIQUE_CHECK_NO,
+								true, BuildIndexInfo(index));
+		index_close(index, NoLock);
+	}
 }
 
 void
@@ -181,6 +224,7 @@ tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values, const ch
 	ItemPointerData tid = rows->row->tts_tid;
 	bool		update_indexes;
 
+	Assert(n <= META_MAX_ARGS);
 	for (int i = 0; nulls != NULL && i < n; i++)
 		isnull[i] = nulls[i] == 'n';
 	ExecStoreHeapTuple(heap_modify_tuple_by_cols(old, RelationGetDescr(rows->rel), n, columns,
@@ -189,7 +233,7 @@ tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values, const ch
 							  &update_indexes) != TM_Ok)
 		SERIALIZATION_FAILURE();
 	if (update_indexes)
-		insert_entry(rows, slot);
+		insert_entries(rows, slot);
 	ExecDropSingleTupleTableSlot(slot);
 }
 

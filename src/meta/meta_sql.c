@@ -3,10 +3,8 @@
  *	  Prepared statements on the extension's tables.
  *
  * The tables are written through SPI: it takes row locks, follows update
- * chains and maintains indexes as any statement does, and at one handful of
- * statements per batch it costs nothing that shows.  (Rejected: direct heap
- * access as core does for its catalogs; simple_heap_update() fails under the
- * concurrency that two workers of one stream have.)
+ * chains and maintains indexes as any statement does.  Rows that every batch
+ * writes are read and written directly (meta_row.c).
  *
  * Runs in: every backend and worker; inside a transaction.
  * Memory: plans live under CacheMemoryContext (SPI_keepplan) for the life of

@@ -44,7 +44,7 @@ CREATE TABLE tidemark_state.partition (
     last_hash        bigint,
     last_timestamp   timestamptz,
     last_message_at  timestamptz,
-    PRIMARY KEY (stream, partition)
+    PRIMARY KEY (stream, partition) WITH (deduplicate_items = off)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE tidemark_state.partition IS 'position, watermark and counters of each partition of a stream; changes in the transaction of each batch';
 
@@ -120,7 +120,7 @@ COMMENT ON TABLE tidemark_state.view_skipped_range IS
     'skipped ranges that a view over a stream has left out with its ingest, noted when it stops following it; those since it follows it again are in skipped_range';
 
 CREATE TABLE tidemark_state.view_stats (
-    state_table regclass PRIMARY KEY,
+    state_table regclass PRIMARY KEY WITH (deduplicate_items = off),
     rows         bigint NOT NULL,
     batches      bigint NOT NULL,
     maintain_us  bigint NOT NULL,

@@ -215,8 +215,9 @@ create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int
 	query_text = deparse(copyObject(query));
 	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
 							 column_list(into->colNames), query_text));
-	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s)%s) "
-							 "WITH (fillfactor = 50)%s",
+	/* an entry with many versions, deduplicated, is read from the oldest on */
+	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s) "
+							 "WITH (deduplicate_items = off)%s) WITH (fillfactor = 50)%s",
 							 number, columns, tm_view_state_keys(spec), index_space, space));
 	if (spec->window.kind == VIEW_WINDOW_SESSION && VIEW_CLOSES(&spec->options))
 		tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.s_%d (g%d)%s", number,

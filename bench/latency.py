@@ -20,7 +20,7 @@ import sys
 import time
 
 from measure import Processes, Session, command
-from soak import PARTITIONS, WORKERS, Client, Latency, percentile_of
+from soak import WORKERS, Client, Latency, percentile_of
 
 DATABASE = "bench_latency"
 SETUP = """
@@ -45,6 +45,7 @@ SELECT tidemark.alter_ingest('bid_stream', into_table => 'bid');
 COMMIT;
 """
 ROWS = "SELECT sum(rows) FROM tidemark.partitions;"
+WAL = "SELECT pg_current_wal_insert_lsn() - '0/0';"
 WARM_UP_RATE = 10000
 KEY = """SELECT * FROM v WHERE window_start = date_bin('10 s', now() - interval '3 s', '2000-01-01Z') AND auction = :auction;
 """
@@ -52,7 +53,7 @@ KEY = """SELECT * FROM v WHERE window_start = date_bin('10 s', now() - interval 
 
 class Generator:
     def __init__(self, o, topic, pace):
-        self.process = subprocess.Popen(["generate", "--brokers", o.brokers, "--topic", topic, "--partitions", str(PARTITIONS),
+        self.process = subprocess.Popen(["generate", "--brokers", o.brokers, "--topic", topic, "--partitions", str(o.partitions),
                                          "--pace", str(pace)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def end(self):
@@ -86,19 +87,20 @@ def measure_rate(o, topic, rate):
     processes = Processes()
     processes.sample(client.run(WORKERS))
     before, start = sum(processes.cpu.values()), time.monotonic()
-    rows = int(client.run(ROWS)[0])
+    rows, wal = int(client.run(ROWS)[0]), int(client.run(WAL)[0])
     reader.take()
     alone = re.search(r"(\d+) ms p50, (\d+) ms p99", command("floor", "--latency", str(o.seconds), o.brokers, topic))
     counts = reader.take()
     processes.sample(client.run(WORKERS))
     cpu, seconds = sum(processes.cpu.values()) - before, time.monotonic() - start
-    rows = int(client.run(ROWS)[0]) - rows
+    rows, wal = int(client.run(ROWS)[0]) - rows, int(client.run(WAL)[0]) - wal
     key_ms = read_by_key(5)
     reader.done = True
     reader.join()
     generator.end()
     client.drop()
-    return {"rate": rate, "rows_s": rows / seconds, "cpu": 100 * cpu / seconds, "key_ms": key_ms,
+    return {"rate": rate, "rows_s": rows / seconds, "cpu": 100 * cpu / seconds, "wal_kb_s": wal / seconds / 1000,
+            "key_ms": key_ms,
             "alone50": int(alone.group(1)), "alone99": int(alone.group(2)),
             **{name: percentile_of(counts, p) for name, p in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
             "max": max(counts, default=None)}
@@ -141,6 +143,7 @@ def measure_restart(o, topic):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rates", type=lambda s: [int(x) for x in s.split(",")], default=[5, 20, 10000, 50000])
+    p.add_argument("--partitions", type=int, default=4)
     p.add_argument("--seconds", type=int, default=40)
     p.add_argument("--warm-up", type=int, default=30)
     p.add_argument("--state", type=int, default=7000000)
@@ -151,7 +154,7 @@ def main():
     session = Session("postgres")
     session.run(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE); CREATE DATABASE {DATABASE};")
     session.close()
-    command("generate", "--brokers", o.brokers, "--topic", topic, "--partitions", str(PARTITIONS), "--create",
+    command("generate", "--brokers", o.brokers, "--topic", topic, "--partitions", str(o.partitions), "--create",
             "--events", str(o.state * 50 // 46 + 50), "--limit", str(o.state))
     session = Session(DATABASE)
     session.run(SETUP.format(brokers=o.brokers, topic=topic) + (LARGE if o.state else INGEST))
@@ -159,12 +162,12 @@ def main():
         time.sleep(0.5)
     session.run("VACUUM ANALYZE;")
     print(f"{'asked/s':>8}  {'rows/s':>8}  {'p50 ms':>7}  {'p99 ms':>7}  {'p99.9 ms':>8}  {'max ms':>7}  "
-          f"{'Kafka p50':>9}  {'Kafka p99':>9}  {'CPU %':>6}  {'one group by key, ms':>20}")
+          f"{'Kafka p50':>9}  {'Kafka p99':>9}  {'CPU %':>6}  {'WAL kB/s':>8}  {'one group by key, ms':>20}")
     warm_up(o, topic)
     for rate in o.rates:
         r = measure_rate(o, topic, rate)
         print(f"{r['rate']:>8,}  {r['rows_s']:>8,.0f}  {r['p50']:>7}  {r['p99']:>7}  {r['p999']:>8}  {r['max']:>7}  "
-              f"{r['alone50']:>9}  {r['alone99']:>9}  {r['cpu']:>6.0f}  {r['key_ms']:>20.3f}", flush=True)
+              f"{r['alone50']:>9}  {r['alone99']:>9}  {r['cpu']:>6.0f}  {r['wal_kb_s']:>8,.0f}  {r['key_ms']:>20.3f}", flush=True)
     if o.repeat and o.state:
         size = session.run("SELECT pg_total_relation_size(state_table) FROM tidemark_state.view WHERE view = 'large'::regclass;")[0]
         restarts = measure_restart(o, topic)

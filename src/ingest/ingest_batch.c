@@ -39,6 +39,7 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
@@ -134,26 +135,30 @@ tm_ingest_live_views(Oid source)
 	return result;
 }
 
-/* Partition numbers of messages and positions, each once. */
+static int
+compare_numbers(const void *a, const void *b)
+{
+	int32		left = *(const int32 *) a;
+	int32		right = *(const int32 *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Partition numbers of messages and positions in order, each once. */
 static int32 *
 list_partitions(const IngestBatch *batch, int *count)
 {
 	int32	   *result = palloc(sizeof(int32) * Max(batch->nmessages + batch->npositions, 1));
 	int			n = 0;
 
-	for (int i = 0; i < batch->nmessages + batch->npositions; i++)
-	{
-		int32		partition = i < batch->nmessages ? batch->messages[i].partition :
-		batch->positions[i - batch->nmessages].partition;
-		bool		known = false;
-
-		/* runs of one partition are the rule */
-		for (int j = n - 1; j >= 0 && !known; j--)
-			known = result[j] == partition;
-		if (!known)
-			result[n++] = partition;
-	}
-	*count = n;
+	for (int i = 0; i < batch->npositions; i++)
+		result[n++] = batch->positions[i].partition;
+	/* runs of one partition are the rule */
+	for (int i = 0; i < batch->nmessages; i++)
+		if (i == 0 || batch->messages[i].partition != batch->messages[i - 1].partition)
+			result[n++] = batch->messages[i].partition;
+	qsort(result, n, sizeof(int32), compare_numbers);
+	*count = qunique(result, n, sizeof(int32), compare_numbers);
 	return result;
 }
 
@@ -177,13 +182,21 @@ lock_partitions(BatchRun *run)
 		run->expected[i] = run->partitions[i].next_offset;
 }
 
+static int
+compare_partitions(const void *number, const void *partition)
+{
+	return compare_numbers(number, &((const MetaPartition *) partition)->partition);
+}
+
 static MetaPartition *
 get_partition(BatchRun *run, int32 number)
 {
-	for (int i = 0; i < run->npartitions; i++)
-		if (run->partitions[i].partition == number)
-			return &run->partitions[i];
-	elog(ERROR, "partition %d is not part of the batch", number);
+	MetaPartition *result = bsearch(&number, run->partitions, run->npartitions,
+									sizeof(MetaPartition), compare_partitions);
+
+	if (result == NULL)
+		elog(ERROR, "partition %d is not part of the batch", number);
+	return result;
 }
 
 /* ---- decode ---- */
@@ -522,16 +535,16 @@ shed_partition(BatchRun *run, const IngestPosition *position, MetaPartition *p)
 static void
 finish_positions(BatchRun *run)
 {
-	for (int i = 0; i < run->npartitions; i++)
-	{
-		MetaPartition *p = &run->partitions[i];
+	MetaPartition *last = NULL;
 
-		for (int m = run->nmessages - 1; m >= 0; m--)
-			if (run->batch->messages[m].partition == p->partition)
-			{
-				p->last_hash = tm_ingest_message_hash(&run->batch->messages[m]);
-				break;
-			}
+	for (int i = 0; i < run->nmessages; i++)
+	{
+		const KafkaMessage *msg = &run->batch->messages[i];
+
+		if (last == NULL || last->partition != msg->partition)
+			last = get_partition(run, msg->partition);
+		if (msg->offset == last->last_offset)
+			last->last_hash = tm_ingest_message_hash(msg);
 	}
 	for (int i = 0; i < run->batch->npositions; i++)
 	{
@@ -560,11 +573,9 @@ finish_idleness(BatchRun *run)
 	{
 		const IngestPosition *position = &run->batch->positions[i];
 		MetaPartition *p = get_partition(run, position->partition);
-		bool		has_moved = p->next_offset != position->position;
+		bool		has_moved = p->next_offset != position->position ||
+		p->last_offset != run->locked[p - run->partitions].last_offset;
 
-		for (int j = 0; j < run->npartitions; j++)
-			if (run->locked[j].partition == p->partition)
-				has_moved |= p->last_offset != run->locked[j].last_offset;
 		if (position->idleness == INGEST_IDLE_ENDS)
 			p->idle_since = DT_NOBEGIN;
 		if (position->idleness == INGEST_IDLE_BEGINS && !has_moved &&

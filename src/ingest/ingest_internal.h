@@ -66,7 +66,8 @@ typedef struct IngestBatch
 {
 	const KafkaMessage *messages;
 	int			nmessages;
-	const IngestPosition *positions;	/* partitions to save besides, or NULL */
+	const IngestPosition *positions;	/* what is to be saved besides
+										 * messages */
 	int			npositions;
 	int			workers;		/* the share it was gathered for; 0 = all */
 	bool		careful;		/* survive refused rows and failing views */
@@ -134,9 +135,9 @@ extern void tm_ingest_check_alone(Oid source);
 /* ---- ingest_watermark.c: the watermark of a stream ---- */
 
 /*
- * The watermark of the stream, with n of its partitions as the caller has them
- * (locked), the others as stored; DT_NOBEGIN = none yet.  Never less than what
- * is stored.  It is set in partitions[] for the caller to save.
+ * The watermark of the stream, with n of its partitions, in order, as the
+ * caller has them (locked), the others as stored; DT_NOBEGIN = none yet.  Never
+ * less than what is stored.  It is set in partitions[] for the caller to save.
  */
 extern TimestampTz tm_ingest_stream_watermark(const MetaIngest *ingest, const StreamOptions *options,
 											  int n, MetaPartition *partitions, TimestampTz now);

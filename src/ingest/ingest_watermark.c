@@ -39,14 +39,18 @@ typedef struct StreamState
 	bool		held;			/* one that is not idle has none */
 } StreamState;
 
-/* Does the process run that has found this partition idle? */
+/*
+ * Does the process run that has found this partition idle?  One that begins
+ * takes nothing over, so what is its own it has found itself.
+ */
 static bool
 is_watched(const MetaIngest *ingest, const MetaPartition *p, const WorkerInfo *slots, int nslots)
 {
 	for (int i = 0; i < nslots; i++)
 		if (slots[i].role == WORKER_INGEST && slots[i].object == ingest->stream &&
 			slots[i].index == p->partition % ingest->workers)
-			return slots[i].state == WORKER_STATE_RUNNING && slots[i].started_at <= p->idle_since;
+			return slots[i].pid == MyProcPid ||
+				(slots[i].state == WORKER_STATE_RUNNING && slots[i].started_at <= p->idle_since);
 	return false;
 }
 
@@ -62,8 +66,8 @@ add_partition(StreamState *state, const MetaPartition *p, bool idle)
 }
 
 /*
- * All partitions of the stream: n of them as the caller has them, whose idleness
- * is as he says; the others as stored.
+ * All partitions of the stream: n of them, in order, as the caller has them,
+ * whose idleness is as he says; the others as stored.
  */
 static StreamState
 collect(const MetaIngest *ingest, const StreamOptions *options, int n, const MetaPartition *mine)
@@ -73,6 +77,7 @@ collect(const MetaIngest *ingest, const StreamOptions *options, int n, const Met
 	int			nslots = 0;
 	int			nstored;
 	MetaPartition *stored = tm_meta_partition_list(ingest->stream, &nstored);
+	int			next = 0;
 
 	for (int i = 0; i < n; i++)
 		add_partition(&state, &mine[i], !TIMESTAMP_IS_NOBEGIN(mine[i].idle_since));
@@ -80,11 +85,10 @@ collect(const MetaIngest *ingest, const StreamOptions *options, int n, const Met
 	{
 		const MetaPartition *p = &stored[i];
 		bool		idle = !TIMESTAMP_IS_NOBEGIN(p->idle_since);
-		bool		known = false;
 
-		for (int j = 0; j < n && !known; j++)
-			known = mine[j].partition == p->partition;
-		if (known)
+		while (next < n && mine[next].partition < p->partition)
+			next++;
+		if (next < n && mine[next].partition == p->partition)
 			continue;
 		if (idle && options->transport == STREAM_KAFKA)
 		{

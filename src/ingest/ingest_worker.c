@@ -278,17 +278,44 @@ log_batch(const IngestBatch *batch)
 }
 
 /*
- * Is there a reason to save positions although no message came?  Another end
- * offset, or control records behind the last message.
+ * Is there something to save of a partition: messages, control records behind
+ * the last of them, another end offset?
  */
 static bool
-positions_moved(IngestWorker *worker, const IngestPosition *positions)
+has_moved(const IngestWorker *worker, int i, const IngestPosition *position)
+{
+	return position->position != worker->saved_next[i] ||
+		(position->end != KAFKA_OFFSET_NONE && position->end != worker->saved_end[i]);
+}
+
+static bool
+positions_moved(const IngestWorker *worker, const IngestPosition *positions)
 {
 	for (int i = 0; i < worker->npartitions; i++)
-		if ((positions[i].end != KAFKA_OFFSET_NONE && positions[i].end != worker->saved_end[i]) ||
-			(positions[i].at_end && positions[i].position > worker->saved_next[i]))
+		if (has_moved(worker, i, &positions[i]))
 			return true;
 	return false;
+}
+
+/*
+ * A topic may have many partitions of which few are written: a batch changes the
+ * rows of those.  One row is always there to keep what the watermark of the
+ * stream has become.
+ */
+static void
+select_positions(const IngestWorker *worker, const IngestPosition *positions, IngestBatch *batch)
+{
+	IngestPosition *selected = palloc(sizeof(IngestPosition) * Max(worker->npartitions, 1));
+	int			n = 0;
+
+	for (int i = 0; i < worker->npartitions; i++)
+		if (has_moved(worker, i, &positions[i]) || positions[i].shed_to > 0 ||
+			positions[i].idleness != INGEST_IDLE_SAME)
+			selected[n++] = positions[i];
+	if (n == 0 && worker->npartitions > 0)
+		selected[n++] = positions[0];
+	batch->positions = selected;
+	batch->npositions = n;
 }
 
 /* An end offset that goes back is not one of the log that was read. */
@@ -366,22 +393,12 @@ confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
 
 /* What the catalog has after a batch. */
 static void
-note_saved(IngestWorker *worker, const IngestBatch *batch)
+note_saved(IngestWorker *worker, const IngestPosition *positions)
 {
 	for (int i = 0; i < worker->npartitions; i++)
 	{
-		const IngestPosition *position = &batch->positions[i];
-
-		worker->saved_end[i] = position->end;
-		if (position->at_end || position->shed_to > 0)
-			worker->saved_next[i] = Max(position->position, position->shed_to);
-		for (int m = batch->nmessages - 1;
-			 !position->at_end && position->shed_to == 0 && m >= 0; m--)
-			if (batch->messages[m].partition == position->partition)
-			{
-				worker->saved_next[i] = batch->messages[m].offset + 1;
-				break;
-			}
+		worker->saved_end[i] = positions[i].end;
+		worker->saved_next[i] = Max(positions[i].position, positions[i].shed_to);
 	}
 }
 
@@ -400,7 +417,8 @@ store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
 
 /* A batch is done: what follows from it. */
 static void
-note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outcome, bool checked)
+note_applied(IngestWorker *worker, const IngestBatch *batch, const IngestPosition *positions,
+			 IngestOutcome outcome, bool checked)
 {
 	bool		closing = worker->more;
 
@@ -408,9 +426,9 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outco
 		tm_ingest_watch_advance(&worker->watch, &batch->messages[batch->nmessages - 1], checked);
 	if (outcome == INGEST_APPLIED)
 		tm_ingest_shed_done(worker->shed, worker->name, worker->options, worker->consumer,
-							worker->npartitions, batch->positions);
+							worker->npartitions, positions);
 	tm_ingest_pace_spend(&worker->pace, batch->nmessages);
-	note_saved(worker, batch);
+	note_saved(worker, positions);
 	worker->check_watermark |= worker->workers > 1 &&
 		(batch->nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
 	tm_ingest_idle_stored(worker->idleness);
@@ -423,7 +441,7 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, IngestOutcome outco
 		worker->batch_due = tm_clock_monotonic_us() + worker->options->batch_max_delay;
 		tm_ingest_limits_grow(&worker->batch_limits);
 		tm_worker_report_batch(batch->phase_us, batch->rows);
-		store_group_offsets(worker, batch->positions);
+		store_group_offsets(worker, positions);
 	}
 	/* one that only went on closing windows can be long too */
 	if (batch->nmessages > 0 || closing)
@@ -448,9 +466,8 @@ work_batch(IngestWorker *worker, bool wanted)
 	bool		moved = positions_moved(worker, positions);
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
-	batch.positions = positions;
-	batch.npositions = worker->npartitions;
 	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
+	select_positions(worker, positions, &batch);
 	if (batch.nmessages > 0 || wanted || worker->more || shed ||
 		(tm_clock_monotonic_us() >= worker->next_save && moved))
 	{
@@ -460,7 +477,7 @@ work_batch(IngestWorker *worker, bool wanted)
 			!confirm_topic(worker, shed || ends_went_back(worker, positions), &checked))
 			return false;
 		outcome = apply_twice(worker, &batch);
-		note_applied(worker, &batch, outcome, checked);
+		note_applied(worker, &batch, positions, outcome, checked);
 	}
 	else
 		check_topic_idle(worker);

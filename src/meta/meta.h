@@ -164,7 +164,10 @@ typedef struct MetaPartition
 /* All partitions of a stream, ordered; no lock. */
 extern MetaPartition *tm_meta_partition_list(Oid stream, int *count);
 
-/* These partitions, ordered, their rows locked until the transaction ends. */
+/*
+ * These partitions, their rows locked until the transaction ends; in ascending
+ * order, each once.  *count: those that there are.
+ */
 extern MetaPartition *tm_meta_partition_lock(Oid stream, int n, const int32 *partitions,
 											 int *count);
 extern void tm_meta_partition_insert(Oid stream, const MetaPartition *partition);

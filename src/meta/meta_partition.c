@@ -95,28 +95,16 @@ int4_array(int n, const int32 *numbers)
 										   TYPALIGN_INT));
 }
 
-static int
-compare_numbers(const void *a, const void *b)
-{
-	int32		left = *(const int32 *) a;
-	int32		right = *(const int32 *) b;
-
-	return left < right ? -1 : left > right;
-}
-
 MetaPartition *
 tm_meta_partition_lock(Oid stream, int n, const int32 *partitions, int *count)
 {
 	MetaRows	rows;
 	MetaPartition *result = palloc(sizeof(MetaPartition) * Max(n, 1));
-	int32	   *numbers = palloc(sizeof(int32) * Max(n, 1));
 
 	*count = 0;
-	memcpy(numbers, partitions, sizeof(int32) * n);
-	qsort(numbers, n, sizeof(int32), compare_numbers);
 	tm_meta_rows_open(&rows, "partition", META_ROWS_WRITE);
 	for (int i = 0; i < n; i++)
-		if (tm_meta_rows_find(&rows, stream, numbers[i]) && tm_meta_rows_lock(&rows))
+		if (tm_meta_rows_find(&rows, stream, partitions[i]) && tm_meta_rows_lock(&rows))
 			read_partition(&rows, &result[(*count)++]);
 	tm_meta_rows_close(&rows);
 	return result;

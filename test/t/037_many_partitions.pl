@@ -1,5 +1,6 @@
 # Proves that a topic of more partitions than one question about offsets may name
-# is read whole, by a query and by an ingest, and goes on after a restart.
+# is read whole, by a query and by an ingest, and goes on after a restart; and that
+# a message changes the row of its own partition, not those of all.
 use strict;
 use warnings;
 use FindBin;
@@ -62,5 +63,17 @@ is(query("SELECT count(*) FROM since WHERE k_time >= '2026-01-02'"), '0', 'nothi
 produce_lines($topic, map { qq({"partition": $_, "value": {"id": ${\ ++$id}, "grp": 1, "val": 1.5, "at": "2026-01-01T00:00:00Z"}}) } 0, 1003);
 is(query("SELECT count(*), max(id) FROM since WHERE k_time >= '2026-01-02'"), "2|$id", 'a query finds what came since then');
 wait_until($node, 'SELECT count(*) FROM s_rows', 30);
+
+# A row that was written, or locked, though it says what it said before.
+wait_until($node, "SELECT sum(end_offset) FROM tidemark_state.partition", 30);
+query('CREATE TABLE saved AS SELECT xmin::text AS made, xmax::text AS locked, * FROM tidemark_state.partition');
+produce_lines($topic, qq({"partition": 7, "value": {"id": ${\ ++$id}, "grp": 1, "val": 1.5, "at": "2026-01-01T00:00:00Z"}}));
+wait_until($node, 'SELECT count(*) FROM s_rows', 31);
+is(query('SELECT count(*), min(partition), max(partition) FROM tidemark_state.partition p JOIN saved USING (partition) WHERE p.next_offset <> saved.next_offset'),
+	'1|7|7', 'a message moves its partition');
+is(query('SELECT count(*) FROM tidemark_state.partition p JOIN saved USING (partition)
+	WHERE (p.xmin::text, p.xmax::text) <> (made, locked)
+	AND (p.next_offset, p.end_offset, p.idle_since) IS NOT DISTINCT FROM (saved.next_offset, saved.end_offset, saved.idle_since)'),
+	'0', 'rows of other partitions are left alone');
 check_views($node, 's', 'at the end');
 done_testing();

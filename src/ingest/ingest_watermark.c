@@ -65,6 +65,16 @@ add_partition(StreamState *state, const MetaPartition *p, bool idle)
 	state->held |= TIMESTAMP_IS_NOBEGIN(p->watermark);
 }
 
+/* Is it one of these, which are in order?  *next: where to look on. */
+static bool
+is_among(int n, const MetaPartition *partitions, int32 number, int *next)
+{
+	for (; *next < n; (*next)++)
+		if (partitions[*next].partition >= number)
+			return partitions[*next].partition == number;
+	return false;
+}
+
 /*
  * All partitions of the stream: n of them, in order, as the caller has them,
  * whose idleness is as he says; the others as stored.
@@ -86,9 +96,7 @@ collect(const MetaIngest *ingest, const StreamOptions *options, int n, const Met
 		const MetaPartition *p = &stored[i];
 		bool		idle = !TIMESTAMP_IS_NOBEGIN(p->idle_since);
 
-		while (next < n && mine[next].partition < p->partition)
-			next++;
-		if (next < n && mine[next].partition == p->partition)
+		if (is_among(n, mine, p->partition, &next))
 			continue;
 		if (idle && options->transport == STREAM_KAFKA)
 		{

@@ -75,6 +75,7 @@ typedef struct BatchRun
 	IngestContext *ctx;
 	MetaPartition *partitions;
 	int			npartitions;
+	MetaPartition *last;		/* that was looked for: runs are the rule */
 	int64	   *expected;		/* positions found at the lock */
 	MetaPartition *locked;		/* partitions as found at the lock */
 	TimestampTz ingest_time;
@@ -191,12 +192,12 @@ compare_partitions(const void *number, const void *partition)
 static MetaPartition *
 get_partition(BatchRun *run, int32 number)
 {
-	MetaPartition *result = bsearch(&number, run->partitions, run->npartitions,
-									sizeof(MetaPartition), compare_partitions);
-
-	if (result == NULL)
+	if (run->last == NULL || run->last->partition != number)
+		run->last = bsearch(&number, run->partitions, run->npartitions,
+							sizeof(MetaPartition), compare_partitions);
+	if (run->last == NULL)
 		elog(ERROR, "partition %d is not part of the batch", number);
-	return result;
+	return run->last;
 }
 
 /* ---- decode ---- */
@@ -333,7 +334,6 @@ static void
 decode_batch(BatchRun *run)
 {
 	MetaIdentity identity;
-	MetaPartition *partition = NULL;
 	MemoryContext before = MemoryContextSwitchTo(run->rows->cxt);
 	int			level;
 
@@ -341,12 +341,8 @@ decode_batch(BatchRun *run)
 	level = tm_stream_push_decode_settings();
 	for (int i = 0; i < run->nmessages; i++)
 	{
-		const KafkaMessage *msg = &run->batch->messages[i];
-
-		if (partition == NULL || partition->partition != msg->partition)
-			partition = get_partition(run, msg->partition);
 		run->current = i;
-		decode_message(run, i, partition);
+		decode_message(run, i, get_partition(run, run->batch->messages[i].partition));
 	}
 	run->current = -1;
 	AtEOXact_GUC(false, level);
@@ -535,16 +531,13 @@ shed_partition(BatchRun *run, const IngestPosition *position, MetaPartition *p)
 static void
 finish_positions(BatchRun *run)
 {
-	MetaPartition *last = NULL;
-
 	for (int i = 0; i < run->nmessages; i++)
 	{
 		const KafkaMessage *msg = &run->batch->messages[i];
+		MetaPartition *p = get_partition(run, msg->partition);
 
-		if (last == NULL || last->partition != msg->partition)
-			last = get_partition(run, msg->partition);
-		if (msg->offset == last->last_offset)
-			last->last_hash = tm_ingest_message_hash(msg);
+		if (msg->offset == p->last_offset)
+			p->last_hash = tm_ingest_message_hash(msg);
 	}
 	for (int i = 0; i < run->batch->npositions; i++)
 	{

@@ -402,19 +402,6 @@ note_saved(IngestWorker *worker, const IngestPosition *positions)
 	}
 }
 
-static void
-store_group_offsets(IngestWorker *worker, const IngestPosition *positions)
-{
-	int64	   *offsets;
-
-	if (worker->options->group_id == NULL)
-		return;
-	offsets = palloc(sizeof(int64) * Max(worker->npartitions, 1));
-	for (int i = 0; i < worker->npartitions; i++)
-		offsets[i] = Max(positions[i].position, positions[i].shed_to);
-	tm_kafka_consumer_store_group(worker->consumer, worker->npartitions, worker->partitions, offsets);
-}
-
 /* A batch is done: what follows from it. */
 static void
 note_applied(IngestWorker *worker, const IngestBatch *batch, const IngestPosition *positions,
@@ -441,7 +428,9 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, const IngestPositio
 		worker->batch_due = tm_clock_monotonic_us() + worker->options->batch_max_delay;
 		tm_ingest_limits_grow(&worker->batch_limits);
 		tm_worker_report_batch(batch->phase_us, batch->rows);
-		store_group_offsets(worker, positions);
+		if (worker->options->group_id != NULL)
+			tm_kafka_consumer_store_group(worker->consumer, worker->npartitions,
+										  worker->partitions, worker->saved_next);
 	}
 	/* one that only went on closing windows can be long too */
 	if (batch->nmessages > 0 || closing)
@@ -467,10 +456,10 @@ work_batch(IngestWorker *worker, bool wanted)
 
 	batch.messages = tm_kafka_consumer_batch(worker->consumer, &batch.nmessages, &bytes);
 	tm_ingest_idle_prepare_batch(worker->idleness, batch.messages, batch.nmessages, positions);
-	select_positions(worker, positions, &batch);
 	if (batch.nmessages > 0 || wanted || worker->more || shed ||
 		(tm_clock_monotonic_us() >= worker->next_save && moved))
 	{
+		select_positions(worker, positions, &batch);
 		TM_FAULT("polled");
 		/* what only ends idleness must not wait for brokers */
 		if ((batch.nmessages > 0 || moved || shed) &&

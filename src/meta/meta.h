@@ -165,8 +165,8 @@ typedef struct MetaPartition
 extern MetaPartition *tm_meta_partition_list(Oid stream, int *count);
 
 /*
- * These partitions, their rows locked until the transaction ends; in ascending
- * order, each once.  *count: those that there are.
+ * These partitions, given in ascending order, each once; their rows are locked
+ * until the transaction ends.  *count: those that there are.
  */
 extern MetaPartition *tm_meta_partition_lock(Oid stream, int n, const int32 *partitions,
 											 int *count);

@@ -11,7 +11,8 @@
  *
  * The groups come in the order of the index.  So they can be found by walking
  * over it (key_walk.c), a probe finds in the processor's caches what the one
- * before it read, and new rows lie in the table as in the index.
+ * before it read, and new rows lie in the table as in the index.  A group that was
+ * found behind many old versions is looked for where it was (key_hints.c).
  *
  * (Rejected: INSERT .. ON CONFLICT.  Right too, but three to four times the
  * cost per group, and planned again after every invalidation.  MERGE: wrong
@@ -43,6 +44,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/row_hints.h"
 #include "maintain/maintain_internal.h"
 
 /* So many groups are probed for before a walk is tried. */
@@ -189,6 +191,7 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 		tm_merge_scan_key(run->index, i, BTEqualStrategyNumber, &run->keys[i]);
 	run->scan = tm_index_beginscan(run->rel, run->index, GetActiveSnapshot(), merge->nunique);
 	run->walk = NULL;
+	run->by_place = NULL;
 	run->found = table_slot_create(run->rel, NULL);
 	run->made = MakeSingleTupleTableSlot(RelationGetDescr(run->rel), &TTSOpsVirtual);
 	run->cxt = CurrentMemoryContext;
@@ -201,15 +204,12 @@ tm_merge_run_begin(MergeRun *run, DeltaMerge *merge, const Delta *delta, RowList
 	run->cid = GetCurrentCommandId(true);
 }
 
-/* Does the table have this group?  Leaves its row in run->found. */
+/* From the root of the index. */
 static bool
-find_group(MergeRun *run, TupleTableSlot *delta)
+probe_for(MergeRun *run, TupleTableSlot *delta)
 {
-	KeyFound	found = run->walk != NULL ? tm_key_walk_find(run->walk, delta, run->found) :
-	KEY_UNKNOWN;
+	int			older = 0;
 
-	if (found != KEY_UNKNOWN)
-		return found == KEY_FOUND;
 	for (int i = 0; i < run->merge->nunique; i++)
 	{
 		run->keys[i].sk_flags = delta->tts_isnull[i] ? SK_ISNULL | SK_SEARCHNULL : 0;
@@ -221,7 +221,33 @@ find_group(MergeRun *run, TupleTableSlot *delta)
 	 * of versions that an old snapshot keeps, the newest has as a rule the
 	 * last entry
 	 */
-	return index_getnext_slot(run->scan, BackwardScanDirection, run->found);
+	while (index_getnext_tid(run->scan, BackwardScanDirection) != NULL)
+	{
+		if (!index_fetch_heap(run->scan, run->found))
+		{
+			older++;
+			continue;
+		}
+		if (older >= ROW_HINTS_OLDER && run->merge->hints == NULL)
+			tm_key_hints_create(run);
+		if (older >= ROW_HINTS_OLDER)
+			tm_key_hints_put(run, delta);
+		return true;
+	}
+	return false;
+}
+
+/* Does the table have this group?  Leaves its row in run->found. */
+static bool
+find_group(MergeRun *run, TupleTableSlot *delta)
+{
+	KeyFound	found = KEY_UNKNOWN;
+
+	if (run->merge->hints != NULL && tm_key_hints_find(run, delta))
+		return true;
+	if (run->walk != NULL)
+		found = tm_key_walk_find(run->walk, delta, run->found);
+	return found == KEY_UNKNOWN ? probe_for(run, delta) : found == KEY_FOUND;
 }
 
 Datum
@@ -321,6 +347,8 @@ tm_merge_run_end(MergeRun *run)
 		ExecDropSingleTupleTableSlot(run->added[i]);
 	if (run->walk != NULL)
 		tm_key_walk_end(run->walk);
+	if (run->by_place != NULL)
+		table_endscan(run->by_place);
 	index_endscan(run->scan);
 	ExecDropSingleTupleTableSlot(run->found);
 	ExecDropSingleTupleTableSlot(run->made);
@@ -374,6 +402,7 @@ update_group(MergeRun *run, TupleTableSlot *delta)
 	}
 	ExecStoreVirtualTuple(slot);
 	tm_merge_run_update(run, &tid, true);
+	tm_key_hints_move(run, &slot->tts_tid);
 }
 
 void

@@ -206,6 +206,7 @@ extern SortSupport tm_key_order_prepare(const KeyOrder *order, int n);
 
 typedef struct DeltaMerge DeltaMerge;
 typedef struct DeltaRows DeltaRows;
+typedef struct KeyHints KeyHints;	/* key_hints.c */
 
 /*
  * Rows of a delta query (stored keys, then states), to be added, then sorted by
@@ -235,6 +236,7 @@ struct DeltaMerge
 	int			nstates;
 	PartialState **states;		/* per state column */
 	bool	   *internal;
+	KeyHints   *hints;			/* NULL: none was needed yet */
 	MemoryContext group_cxt;
 };
 
@@ -367,6 +369,8 @@ typedef struct MergeRun
 	IndexScanDesc scan;
 	ScanKey		keys;			/* for equality, one per unique key */
 	struct KeyWalk *walk;		/* or NULL: all are probed for */
+	TableScanDesc by_place;		/* or NULL: no hint was followed */
+	uint32		hash;			/* of the group that is looked for, with hints */
 	TupleTableSlot *found;		/* the stored row */
 	TupleTableSlot *made;		/* the row to write */
 	TupleTableSlot **added;		/* new rows, written together */
@@ -420,6 +424,20 @@ extern KeyWalk *tm_key_walk_create(const MergeRun *run);
  */
 extern KeyFound tm_key_walk_find(KeyWalk *walk, TupleTableSlot *group, TupleTableSlot *found);
 extern void tm_key_walk_end(KeyWalk *walk);
+
+/* ---- key_hints.c: groups that many versions were met of ---- */
+
+/* The merge gets hints, if its keys can be hashed. */
+extern void tm_key_hints_create(MergeRun *run);
+
+/* Leaves the row of a group in run->found; false: it has to be searched for. */
+extern bool tm_key_hints_find(MergeRun *run, const TupleTableSlot *group);
+
+/* run->found is the row of this group, and has many older versions. */
+extern void tm_key_hints_put(MergeRun *run, const TupleTableSlot *group);
+
+/* The group that was looked for last has its newest version there. */
+extern void tm_key_hints_move(MergeRun *run, ItemPointer tid);
 
 /* ---- session_merge.c ---- */
 

@@ -87,6 +87,7 @@ typedef struct MetaRows
 	int			nkeys;
 	Snapshot	snapshot;
 	IndexScanDesc scan;
+	TableScanDesc by_place;		/* or NULL: there are no hints */
 	ScanKeyData keys[META_ROWS_MAX_KEYS];
 	TupleTableSlot *row;		/* the one that was found */
 

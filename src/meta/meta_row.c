@@ -10,13 +10,15 @@
  * further behind, so the index is read backwards, and what is looked at is the
  * newest chain, or few: pages that VACUUM has emptied are filled once more, and
  * two workers that write a row in turn fill a page each.  (Deduplication would
- * turn the order round, so these indexes go without.)
+ * turn the order round, so these indexes go without.)  When more than a few have
+ * been looked at all the same, a hint is kept (base/row_hints.h).
  *
  * The rows are written directly too: who writes one excludes all others, by a lock
  * on the row or by that of the view.  (Rejected: CatalogTupleUpdate().  For the
  * index entry of a new page it looks for a conflict in all old ones.)
  *
  * Runs in: every backend and worker; inside a transaction.
+ * Memory: hints, for as long as the process lives.
  * Locks: AccessShareLock or RowExclusiveLock on table and index, until the
  * transaction ends.
  */
@@ -27,17 +29,23 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/row_hints.h"
 #include "meta/meta_internal.h"
 
 /* A list that meets so many older versions of a row goes to the next one from the root. */
 #define MAX_OLDER 16
+
+/* Of the rows of all tables; made when first needed. */
+static RowHints *hints = NULL;
 
 /* Has it the columns of the primary key, and all rows? */
 static bool
@@ -99,12 +107,15 @@ tm_meta_rows_open(MetaRows *rows, const char *table, MetaRowsUse use)
 									  GetTransactionSnapshot());
 	rows->row = table_slot_create(rows->rel, NULL);
 	rows->scan = tm_index_beginscan(rows->rel, rows->index, rows->snapshot, rows->nkeys);
+	rows->by_place = hints == NULL ? NULL : table_beginscan_tid(rows->rel, rows->snapshot);
 }
 
 void
 tm_meta_rows_close(MetaRows *rows)
 {
 	index_endscan(rows->scan);
+	if (rows->by_place != NULL)
+		table_endscan(rows->by_place);
 	ExecDropSingleTupleTableSlot(rows->row);
 	UnregisterSnapshot(rows->snapshot);
 	index_close(rows->index, NoLock);
@@ -126,11 +137,61 @@ position(MetaRows *rows, Oid object, StrategyNumber strategy, int32 number)
 	index_rescan(rows->scan, rows->keys, rows->nkeys, NULL, 0);
 }
 
+static uint32
+hash_of(const MetaRows *rows, Oid object, int32 number)
+{
+	return hash_combine(hash_combine(murmurhash32(RelationGetRelid(rows->rel)),
+									 murmurhash32(object)), murmurhash32(number));
+}
+
+/* A column of the key of the row that was found. */
+static Datum
+key_of(const MetaRows *rows, int i)
+{
+	bool		isnull;
+
+	return slot_getattr(rows->row, rows->index->rd_index->indkey.values[i], &isnull);
+}
+
+/* By a hint. */
+static bool
+find_in_place(MetaRows *rows, Oid object, int32 number)
+{
+	return rows->by_place != NULL &&
+		tm_row_hints_fetch(hints, hash_of(rows, object, number), rows->by_place, rows->row) &&
+		DatumGetObjectId(key_of(rows, 0)) == object &&
+		(rows->nkeys == 1 || DatumGetInt32(key_of(rows, 1)) == number);
+}
+
+/* The row was found behind so many older versions. */
+static void
+note_place(const MetaRows *rows, Oid object, int32 number, int older)
+{
+	if (older < ROW_HINTS_OLDER)
+		return;
+	if (hints == NULL)
+		hints = tm_row_hints_create(TopMemoryContext);
+	tm_row_hints_put(hints, hash_of(rows, object, number), &rows->row->tts_tid);
+}
+
 bool
 tm_meta_rows_find(MetaRows *rows, Oid object, int32 number)
 {
+	int			older = 0;
+
+	if (find_in_place(rows, object, number))
+		return true;
 	position(rows, object, BTEqualStrategyNumber, number);
-	return index_getnext_slot(rows->scan, BackwardScanDirection, rows->row);
+	while (index_getnext_tid(rows->scan, BackwardScanDirection) != NULL)
+	{
+		if (index_fetch_heap(rows->scan, rows->row))
+		{
+			note_place(rows, object, number, older);
+			return true;
+		}
+		older++;
+	}
+	return false;
 }
 
 void
@@ -143,23 +204,42 @@ tm_meta_rows_list(MetaRows *rows, Oid object)
 	rows->last = -1;
 }
 
+/* One more older version of the row that was given. */
+static void
+skip_older(MetaRows *rows, int *older)
+{
+	if (++*older == MAX_OLDER)
+		position(rows, rows->object, BTLessEqualStrategyNumber, rows->last - 1);
+}
+
 bool
 tm_meta_rows_previous(MetaRows *rows)
 {
-	int			older = 0;
+	int			of_last = 0;	/* versions that were met */
+	int32		next = -1;
+	int			of_next = 0;
 
 	while (index_getnext_tid(rows->scan, BackwardScanDirection) != NULL)
 	{
 		bool		isnull;
 		int32		number = DatumGetInt32(index_getattr(rows->scan->xs_itup, 2,
 														 rows->scan->xs_itupdesc, &isnull));
+		bool		found;
 
 		if (number == rows->last)
 		{
-			if (++older == MAX_OLDER)
-				position(rows, rows->object, BTLessEqualStrategyNumber, number - 1);
+			skip_older(rows, &of_last);
+			continue;
 		}
-		else if (index_fetch_heap(rows->scan, rows->row))
+		if (number != next)
+			of_next = 0;
+		next = number;
+		found = index_fetch_heap(rows->scan, rows->row);
+		if (found)
+			note_place(rows, rows->object, number, of_next);
+		else if (++of_next == 1)
+			found = find_in_place(rows, rows->object, number);
+		if (found)
 		{
 			rows->last = number;
 			return true;
@@ -234,6 +314,10 @@ tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values, const ch
 		SERIALIZATION_FAILURE();
 	if (update_indexes)
 		insert_entries(rows, slot);
+	if (hints != NULL)
+		tm_row_hints_move(hints, hash_of(rows, DatumGetObjectId(key_of(rows, 0)),
+										 rows->nkeys == 1 ? 0 : DatumGetInt32(key_of(rows, 1))),
+						  &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 }
 

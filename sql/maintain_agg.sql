@@ -40,6 +40,10 @@ CREATE MATERIALIZED VIEW a_range WITH (tidemark.continuous) AS
     SELECT k, range_intersect_agg(int8range(least(x, 0) - 400, 500)), range_intersect_agg(int8multirange(int8range(x - 2000, x + 2000))) AS mr FROM ev GROUP BY k;
 -- shared states: one for sum and avg, one for all variances, one for all regressions
 CREATE MATERIALIZED VIEW a_shared WITH (tidemark.continuous) AS SELECT k, sum(x), avg(x), sum(x) + avg(x) AS both, sum(x) FILTER (WHERE ok) AS filtered, stddev(f), variance(f), avg(f) AS af, regr_sxx(f, x), corr(f, x), corr(x, f) AS other FROM ev GROUP BY k;
+-- sums of bigint beyond bigint, in both directions, and of nothing
+CREATE MATERIALIZED VIEW a_huge WITH (tidemark.continuous) AS
+    SELECT k, sum(CASE WHEN x % 3 = 0 THEN -9223372036854775807 - 1 ELSE 9223372036854775807 - abs(x) END), avg(9223372036854775807 - abs(x)) AS a, sum(-9223372036854775807 - (x IS NOT NULL)::int) AS least,
+           avg(x * 4611686018427387) AS small, sum(x) FILTER (WHERE false) AS none, avg(x) FILTER (WHERE false) AS none_a, sum(x) FILTER (WHERE x = 7) AS few FROM ev GROUP BY k;
 -- floats that are not numbers
 CREATE MATERIALIZED VIEW a_nan WITH (tidemark.continuous) AS
     SELECT k, max(CASE WHEN x % 50 = 0 THEN 'NaN' ELSE f END), sum(CASE WHEN x > 690 THEN 'Infinity' ELSE f END) AS s, min(CASE WHEN x % 77 = 0 THEN '-Infinity' WHEN x % 5 = 0 THEN -0.0 ELSE 0 END::float8)::text AS m FROM ev GROUP BY k;
@@ -186,6 +190,19 @@ SELECT tidemark.final('sum(int8)', NULL::tidemark.aggstate, NULL::text);
 SELECT tidemark.final('now'::regproc::regprocedure, 1, 1);
 SELECT tidemark.final('percentile_cont(float8, float8)', NULL::tidemark.aggstate, NULL::float8);
 SELECT tidemark.final('count("any")', 3::int8, NULL::int8), tidemark.combine('count("any")', 3::int8, 4::int8), tidemark.combine('max(text)', 'a'::text, 'b'::text), tidemark.combine('sum(int8)', NULL::tidemark.aggstate, NULL);
+-- the state of sum(bigint) and avg(bigint) is our own; the results are the server's, digit by digit
+CREATE TABLE extreme AS SELECT v FROM unnest('{NULL,0,1,-1,2,4294967295,4294967296,-4294967296,-4294967297,4611686018427387904,9223372036854775807,-9223372036854775807,-9223372036854775808}'::bigint[]) v;
+SELECT count(*) AS combinations, count(*) FILTER (WHERE abs(s) > 9223372036854775807) AS beyond, count(*) FILTER (WHERE s IS NULL) AS nulls, min(s), max(s),
+       count(*) FILTER (WHERE (tidemark.final('sum(int8)', state, NULL::numeric)::text, tidemark.final('avg(int8)', state, NULL::numeric)::text) IS DISTINCT FROM (s::text, a::text)) AS wrong,
+       count(*) FILTER (WHERE tidemark.final('sum(int8)', tidemark.combine('sum(int8)', state, other), NULL::numeric)::text IS DISTINCT FROM (2 * s - coalesce(d, 0))::text) AS wrong_combined
+  FROM (SELECT tidemark_state.int8_sum(v.v) AS state, sum(v.v) AS s, avg(v.v) AS a, tidemark_state.int8_sum(v.v) FILTER (WHERE v.i < 4) AS other, sum(v.v) FILTER (WHERE v.i = 4) AS d
+          FROM extreme a, extreme b, extreme c, extreme d, LATERAL unnest(ARRAY[a.v, b.v, c.v, d.v]) WITH ORDINALITY v (v, i)
+         GROUP BY a.v, b.v, c.v, d.v) states;
+-- by hand it changes nothing in place, and takes no other state
+SELECT tidemark.final('sum(int8)', tidemark_state.int8_sum_add(state, 1), NULL::numeric) AS more, tidemark.final('sum(int8)', state, NULL::numeric) AS same, tidemark_state.int8_sum_add(state, NULL)::text = state::text AS as_it_was,
+       tidemark_state.int8_sum_add(NULL, NULL) IS NULL AS none, pg_column_size(state) AS bytes FROM (SELECT tidemark_state.int8_sum(v) AS state FROM extreme) s;
+SELECT tidemark_state.int8_sum_add('\x0102030405060708', 1);
+DROP TABLE extreme;
 -- states of one aggregate are refused by another, also of the same type
 SELECT a_state AS s FROM (SELECT NULL) n, LATERAL (SELECT state_table::text AS a_state FROM tidemark_state.view WHERE view = 'a_shared'::regclass) q \gset
 SELECT count(tidemark.final('avg(int8)', a2, NULL::numeric)) > 0 AS right FROM :s;

@@ -161,7 +161,7 @@ set_states(DeltaExpand *expand, const ViewSpec *spec, DeltaMerge *merge, int *ne
 
 		column->from = (*next)++;
 		column->state = tm_delta_merge_state(merge, i);
-		column->internal = state->transtype == INTERNALOID;
+		column->internal = tm_view_state_is_bytes(state);
 		get_typlenbyval(state->type, &column->typlen, &column->typbyval);
 		TupleDescInitEntry(expand->desc, expand->nkeys + i + 1, NULL, state->type, -1, 0);
 	}

@@ -96,7 +96,7 @@ tm_delta_merge_create(const ViewSpec *spec, Oid state_table, MemoryContext cxt)
 		merge->states[i] = tm_partial_state_open(state->aggref->aggfnoid, state->transtype,
 												 state->aggref->aggtype,
 												 state->aggref->inputcollid, cxt);
-		merge->internal[i] = state->transtype == INTERNALOID;
+		merge->internal[i] = tm_view_state_is_bytes(state);
 	}
 	merge->group_cxt = AllocSetContextCreate(cxt, "tidemark merge group", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(before);

@@ -122,6 +122,16 @@ extern Datum tm_partial_state_combine(PartialState *state, Datum a, bool a_isnul
 extern Datum tm_partial_state_final(PartialState *state, Datum value, bool value_isnull,
 									bool *isnull);
 
+/* Error 42804: a stored state is not one of the aggregate's. */
+extern void tm_partial_state_mismatch(Oid aggregate);
+
+/* ---- int8_sum.c: the state of sum(bigint) and avg(bigint) ---- */
+
+extern uint32 tm_int8_sum_stamp(void);
+extern Datum tm_int8_sum_combine(Oid aggregate, Datum a, bool a_isnull, Datum b, bool b_isnull,
+								 bool *isnull);
+extern Datum tm_int8_sum_final(Oid aggregate, Datum value, bool value_isnull, bool *isnull);
+
 /* ---- row_statement.c: SQL over chosen rows of a table ---- */
 
 typedef struct RowList
@@ -235,7 +245,7 @@ struct DeltaMerge
 	bool		session;		/* the last two are session_start, session_end */
 	int			nstates;
 	PartialState **states;		/* per state column */
-	bool	   *internal;
+	bool	   *internal;		/* a delta may have bytes */
 	KeyHints   *hints;			/* NULL: none was needed yet */
 	MemoryContext group_cxt;
 };

@@ -56,6 +56,7 @@ struct PartialState
 	bool		has_final;
 	FmgrInfo	final;
 	int			nfinalargs;
+	bool		int8_sum;		/* int8_sum.c does it all */
 	AggState   *aggstate;		/* what support functions take for their
 								 * caller */
 	MemoryContext scratch;
@@ -192,9 +193,11 @@ tm_partial_state_open(Oid aggregate, Oid transtype, Oid result, Oid collation,
 	state->result = result;
 	get_typlenbyval(result, &state->resultlen, &state->resultbyval);
 	state->collation = collation;
-	state->stamp = make_stamp(form->aggtransfn);
+	state->int8_sum = tm_view_is_int8_sum(aggregate);
+	state->stamp = state->int8_sum ? tm_int8_sum_stamp() : make_stamp(form->aggtransfn);
 	check_execute(aggregate);
-	prepare_functions(state, form, cxt);
+	if (!state->int8_sum)
+		prepare_functions(state, form, cxt);
 	ReleaseSysCache(tuple);
 
 	state->scratch = AllocSetContextCreate(cxt, "tidemark aggregate scratch", ALLOCSET_SMALL_SIZES);
@@ -247,6 +250,15 @@ call(PartialState *state, FmgrInfo *function, int nargs, Datum a, bool a_isnull,
 	return result;
 }
 
+void
+tm_partial_state_mismatch(Oid aggregate)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("stored state does not belong to aggregate %s", format_procedure(aggregate)),
+			 errdetail("It was made by another aggregate or by another major version of PostgreSQL.")));
+}
+
 /*
  * A stored state as its support functions take it, in scratch memory: some
  * combine functions modify their first argument in place.
@@ -264,11 +276,7 @@ unpack(PartialState *state, Datum value, bool *isnull)
 		return datumCopy(value, state->transbyval, state->translen);
 	stored = (AggStateDatum *) PG_DETOAST_DATUM(value);
 	if (VARSIZE(stored) < AGGSTATE_HEADER || stored->stamp != state->stamp)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("stored state does not belong to aggregate %s",
-						format_procedure(state->aggregate)),
-				 errdetail("It was made by another aggregate or by another major version of PostgreSQL.")));
+		tm_partial_state_mismatch(state->aggregate);
 	len = VARSIZE(stored) - AGGSTATE_HEADER;
 	bytes = palloc(VARHDRSZ + len);
 	SET_VARSIZE(bytes, VARHDRSZ + len);
@@ -305,6 +313,8 @@ tm_partial_state_combine(PartialState *state, Datum a, bool a_isnull,
 	MemoryContext caller;
 	Datum		result;
 
+	if (state->int8_sum)
+		return tm_int8_sum_combine(state->aggregate, a, a_isnull, b, b_isnull, isnull);
 	*isnull = false;
 	/* by-value states need no copies: the common case of count and sum */
 	if (state->combine.fn_strict && (a_isnull || b_isnull))
@@ -329,6 +339,8 @@ tm_partial_state_final(PartialState *state, Datum value, bool value_isnull, bool
 	MemoryContext caller;
 	Datum		result;
 
+	if (state->int8_sum)
+		return tm_int8_sum_final(state->aggregate, value, value_isnull, isnull);
 	MemoryContextReset(state->scratch);
 	caller = MemoryContextSwitchTo(state->scratch);
 	value = unpack(state, value, &value_isnull);

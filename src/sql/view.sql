@@ -15,6 +15,19 @@ COMMENT ON TYPE tidemark.aggstate IS 'transition state of an aggregate whose sta
 COMMENT ON FUNCTION tidemark_state.aggstate_in(pg_catalog.cstring) IS 'input of type tidemark.aggstate; superusers only (42501)';
 COMMENT ON FUNCTION tidemark_state.aggstate_out(tidemark.aggstate) IS 'output of type tidemark.aggstate';
 
+CREATE FUNCTION tidemark_state.int8_sum_add(state tidemark.aggstate, value pg_catalog.int8) RETURNS tidemark.aggstate
+    LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_int8_sum_add';
+COMMENT ON FUNCTION tidemark_state.int8_sum_add(tidemark.aggstate, pg_catalog.int8) IS
+    'one more value in the state of a sum of bigint; error 42804 when it is the state of something else';
+CREATE AGGREGATE tidemark_state.int8_sum(pg_catalog.int8) (
+    SFUNC = tidemark_state.int8_sum_add,
+    STYPE = tidemark.aggstate,
+    SSPACE = 48,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE tidemark_state.int8_sum(pg_catalog.int8) IS
+    'state that stands for sum(bigint) and avg(bigint) in continuous views';
+
 CREATE FUNCTION tidemark.final(agg pg_catalog.regprocedure, state pg_catalog."any", result pg_catalog.anyelement)
     RETURNS pg_catalog.anyelement
     LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tm_final';

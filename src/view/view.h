@@ -115,6 +115,15 @@ typedef struct ViewState
 	AttrNumber	attno;
 } ViewState;
 
+/*
+ * Is it an aggregate whose partial states are those of tidemark_state.int8_sum(),
+ * and so the same with every version of the server?
+ */
+extern bool tm_view_is_int8_sum(Oid aggregate);
+
+/* Does a delta have it as the bytes (bytea) of an internal state? */
+extern bool tm_view_state_is_bytes(const ViewState *state);
+
 typedef struct ViewSpec
 {
 	Query	   *query;			/* the user's query, group expressions

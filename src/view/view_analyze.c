@@ -133,6 +133,18 @@ is_order_dependent(Oid aggfnoid)
 	}
 }
 
+bool
+tm_view_is_int8_sum(Oid aggregate)
+{
+	return aggregate == F_SUM_INT8 || aggregate == F_AVG_INT8;
+}
+
+bool
+tm_view_state_is_bytes(const ViewState *state)
+{
+	return state->transtype == INTERNALOID && !tm_view_is_int8_sum(state->aggref->aggfnoid);
+}
+
 static bool
 has_polymorphic_argument(Oid function)
 {

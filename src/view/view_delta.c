@@ -279,10 +279,16 @@ static Aggref *
 make_partial_aggref(const ViewState *state)
 {
 	Aggref	   *aggref = copyObject(state->aggref);
+	Oid			bigint = INT8OID;
 
 	aggref->aggsplit = AGGSPLIT_INITIAL_SERIAL;
 	aggref->aggtranstype = state->transtype;
-	aggref->aggtype = state->transtype == INTERNALOID ? BYTEAOID : state->transtype;
+	aggref->aggtype = tm_view_state_is_bytes(state) ? BYTEAOID : state->type;
+	if (tm_view_is_int8_sum(aggref->aggfnoid))
+	{
+		aggref->aggfnoid = tm_meta_function("tidemark_state", "int8_sum", 1, &bigint);
+		aggref->aggtranstype = state->type;
+	}
 	aggref->aggcollid = get_typcollation(aggref->aggtype);
 	return aggref;
 }

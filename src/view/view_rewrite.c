@@ -397,13 +397,16 @@ tm_view_state_stamps(const ViewSpec *spec)
 
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for aggregate %u", state->aggref->aggfnoid);
-		stamps = lappend(stamps,
-						 psprintf("%s %s%s",
-								  state->transtype < FirstNormalObjectId ?
-								  format_type_be_qualified(state->transtype) : "-",
-								  format_procedure_qualified(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn),
-								  state->transtype == INTERNALOID ?
-								  psprintf(" %d", tm_server_major()) : ""));
+		if (tm_view_is_int8_sum(state->aggref->aggfnoid))
+			stamps = lappend(stamps, pstrdup("int8_sum"));
+		else
+			stamps = lappend(stamps,
+							 psprintf("%s %s%s",
+									  state->transtype < FirstNormalObjectId ?
+									  format_type_be_qualified(state->transtype) : "-",
+									  format_procedure_qualified(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn),
+									  state->transtype == INTERNALOID ?
+									  psprintf(" %d", tm_server_major()) : ""));
 		ReleaseSysCache(tuple);
 	}
 	return stamps;

@@ -4,7 +4,6 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $launcher = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'tidemark launcher'";
 my $all = "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'tidemark %'";
@@ -20,14 +19,14 @@ sub conf
 		join("\n", "shared_preload_libraries = 'tidemark'", @lines, ''));
 }
 
-# Run SQL, and say whether it took less than this many seconds.
-sub is_quick
+# A command that needs a database for itself gives up after 5 s of waiting for
+# others to leave it.
+sub is_not_held_up
 {
-	my ($node, $sql, $seconds, $name) = @_;
-	my $start = time();
-	$node->safe_psql('postgres', $sql);
-	my $took = time() - $start;
-	ok($took < $seconds, $name) or diag("it took $took s");
+	my ($node, $sql, $name) = @_;
+
+	is($node->psql('postgres', $sql), 0, "$name is not held up");
+	return;
 }
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -78,13 +77,13 @@ ok($node->poll_query_until('postgres',
 	'a new scheduler after SIGTERM');
 
 # Commands that want the database for themselves.
-is_quick($node, 'CREATE DATABASE a2 TEMPLATE a', 4, 'CREATE DATABASE TEMPLATE is not held up');
+is_not_held_up($node, 'CREATE DATABASE a2 TEMPLATE a', 'CREATE DATABASE TEMPLATE');
 ok($node->poll_query_until('postgres', $schedulers, 'a,a2'), 'scheduler in the copy too');
-is_quick($node, 'ALTER DATABASE a2 RENAME TO a3', 4, 'ALTER DATABASE RENAME is not held up');
+is_not_held_up($node, 'ALTER DATABASE a2 RENAME TO a3', 'ALTER DATABASE RENAME');
 ok($node->poll_query_until('postgres', $schedulers, 'a,a3'), 'scheduler after the renaming');
 my $tablespace = PostgreSQL::Test::Utils::tempdir();
 $node->safe_psql('postgres', "CREATE TABLESPACE ts LOCATION '$tablespace'");
-is_quick($node, 'ALTER DATABASE a3 SET TABLESPACE ts', 4, 'ALTER DATABASE SET TABLESPACE is not held up');
+is_not_held_up($node, 'ALTER DATABASE a3 SET TABLESPACE ts', 'ALTER DATABASE SET TABLESPACE');
 ok($node->poll_query_until('postgres', $schedulers, 'a,a3'), 'scheduler after the move');
 $node->safe_psql('postgres', 'ALTER DATABASE a3 ALLOW_CONNECTIONS false');
 ok($node->poll_query_until('postgres', $schedulers, 'a'), 'scheduler leaves a closed database');
@@ -110,7 +109,7 @@ $session->quit;
 ok($node->poll_query_until('postgres', $schedulers, 'a,a3'), 'scheduler is back');
 
 my $log_offset = -s $node->logfile;
-is_quick($node, 'DROP DATABASE a3', 4, 'DROP DATABASE is not held up');
+is_not_held_up($node, 'DROP DATABASE a3', 'DROP DATABASE');
 ok($node->poll_query_until('postgres', $schedulers, 'a'), 'its scheduler is gone');
 $node->safe_psql('postgres', 'DROP TABLESPACE ts');
 $node->safe_psql('postgres', 'CREATE DATABASE c');
@@ -158,7 +157,5 @@ ok($node->poll_query_until('postgres', $schedulers, $blocked), 'it starts when t
 is($node->safe_psql($blocked, 'SELECT message IS NULL FROM tidemark_state.worker_status()'), 't',
 	'and has forgotten its trouble');
 
-my $start = time();
-$node->stop('fast');
-ok(time() - $start < 3, 'the server stops at once');
+ok($node->stop('fast', fail_ok => 1), 'the server stops when it is told to');
 done_testing();

@@ -130,7 +130,7 @@ query("CREATE FOREIGN TABLE silent (id int) SERVER silent OPTIONS (topic 'x')");
 my $start = time;
 ($out, $err) = query_messages("SET statement_timeout = '500ms'; SELECT count(*) FROM silent");
 like($err, qr/canceling statement due to statement timeout/, 'cancelled');
-cmp_ok(time - $start, '<', 2.5, 'within a second or so');
+cmp_ok(time - $start, '<', 6, 'long before the broker is given up');
 close $silent;
 ($out, $err) = query_messages('\set VERBOSITY verbose' . "\n" . 'SELECT count(*) FROM silent');
 like($err, qr/ERROR:  08\d\d\d: /, 'broker that cannot be reached');

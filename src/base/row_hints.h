@@ -21,7 +21,7 @@
 
 typedef struct RowHints RowHints;
 
-/* 1 kB; grows to 768 kB at most (65536 rows), then the oldest ones go. */
+/* 1 kB; grows to 768 kB at most (65536 rows), then rows take each other's places. */
 extern RowHints *tm_row_hints_create(MemoryContext cxt);
 
 extern void tm_row_hints_put(RowHints *hints, uint32 hash, ItemPointer tid);

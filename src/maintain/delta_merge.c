@@ -228,8 +228,6 @@ probe_for(MergeRun *run, TupleTableSlot *delta)
 			older++;
 			continue;
 		}
-		if (older >= ROW_HINTS_OLDER && run->merge->hints == NULL)
-			tm_key_hints_create(run);
 		if (older >= ROW_HINTS_OLDER)
 			tm_key_hints_put(run, delta);
 		return true;

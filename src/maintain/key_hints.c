@@ -25,8 +25,9 @@ struct KeyHints
 	FmgrInfo   *hash;			/* per key of the index */
 };
 
-void
-tm_key_hints_create(MergeRun *run)
+/* The merge gets hints, if its keys can be hashed. */
+static void
+create(MergeRun *run)
 {
 	DeltaMerge *merge = run->merge;
 	MemoryContext cxt = GetMemoryChunkContext(merge);
@@ -97,12 +98,12 @@ tm_key_hints_find(MergeRun *run, const TupleTableSlot *group)
 void
 tm_key_hints_put(MergeRun *run, const TupleTableSlot *group)
 {
-	const KeyHints *hints = run->merge->hints;
-
-	if (hints->rows == NULL)
+	if (run->merge->hints == NULL)
+		create(run);
+	if (run->merge->hints->rows == NULL)
 		return;
 	run->hash = hash_of(run, group);
-	tm_row_hints_put(hints->rows, run->hash, &run->found->tts_tid);
+	tm_row_hints_put(run->merge->hints->rows, run->hash, &run->found->tts_tid);
 }
 
 void

@@ -437,10 +437,10 @@ extern void tm_key_walk_end(KeyWalk *walk);
 
 /* ---- key_hints.c: groups that many versions were met of ---- */
 
-/* The merge gets hints, if its keys can be hashed. */
-extern void tm_key_hints_create(MergeRun *run);
-
-/* Leaves the row of a group in run->found; false: it has to be searched for. */
+/*
+ * Leaves the row of a group in run->found; false: it has to be searched for.
+ * The merge has hints.
+ */
 extern bool tm_key_hints_find(MergeRun *run, const TupleTableSlot *group);
 
 /* run->found is the row of this group, and has many older versions. */

@@ -10,6 +10,16 @@ CREATE MATERIALIZED VIEW v WITH (tidemark.continuous, tidemark.emit = 'final') A
   SELECT window_start, k, count(*) FROM s, tidemark.tumble(at, '1 hour') GROUP BY window_start, k;
 CREATE MATERIALIZED VIEW w WITH (tidemark.continuous) AS SELECT k, count(*) FROM s GROUP BY k;
 
+-- without VACUUM in between, which is for isolation/view_versions
+DO $$
+DECLARE
+  t regclass;
+BEGIN
+  FOR t IN SELECT unnest('{tidemark_state.partition,tidemark_state.view_stats}'::regclass[]) UNION SELECT state_table FROM tidemark_state.view LOOP
+    EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', t);
+  END LOOP;
+END $$;
+
 -- pages of tables and their indexes that batches look at; HOUR in a message is of the day
 CREATE FUNCTION looked_at(tables regclass[]) RETURNS bigint LANGUAGE sql AS $$
   SELECT sum(pg_stat_get_xact_blocks_fetched(c)) FROM (SELECT unnest(tables) UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = ANY (tables)) r (c) $$;
@@ -30,7 +40,7 @@ BEGIN
   CALL ing.go(few, messages, partitions, tables, before);
   CALL ing.go(batches, messages, partitions, tables, after);
   CALL ing.go(few, messages, partitions, tables, after);
-  RAISE NOTICE '%', CASE WHEN after < 3 * before THEN 'the same' ELSE format('%s pages, then %s', before, after) END;
+  RAISE NOTICE '%', CASE WHEN after < 2 * before THEN 'the same' ELSE format('%s pages, then %s', before, after) END;
 END $$;
 CREATE PROCEDURE compare_own(batches int) LANGUAGE sql AS $$
   CALL ing.compare(batches, 60, ARRAY['{"k":"a","at":"2026-01-01THOUR:00:00Z"}'], 3, ARRAY['tidemark_state.partition', 'tidemark_state.view_stats']::regclass[]) $$;

@@ -133,6 +133,14 @@ tm_hooks_install(void)
 	shmem_request_hook = shmem_request;
 	prev_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = shmem_startup;
+
+	/*
+	 * pg_upgrade makes what was dumped one by one, the extension's own tables
+	 * among it and not first, and copies the files afterwards: nothing here
+	 * may look into them.
+	 */
+	if (IsBinaryUpgrade)
+		return;
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 	prev_executor_start = ExecutorStart_hook;

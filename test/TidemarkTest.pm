@@ -40,7 +40,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node wait_until fault wait_for_fault skip_without_faults
+our @EXPORT = qw(new_node init_node wait_until fault wait_for_fault skip_without_faults
   skip_without_kafka skip_without_java brokers new_topic kafka kafka_begin
   kafka_end produce_lines start_own_broker own_broker own_broker_pid
   start_proxied_broker proxy);
@@ -50,14 +50,15 @@ my ($helper_pid, $to_helper, $from_helper, $asked);
 my %own;    # KAFKA_DIR and KAFKA_PORT of the test's own broker
 my $own_brokers;
 
-=head2 new_node(name, setting => value, ...)
+=head2 new_node(name, setting => value, ...), init_node(name, setting => value, ...)
 
-A started server whose database postgres has the extension.  It restarts after
-a crash as a real server does, which test clusters by default do not.
+A started server whose database postgres has the extension; one that was not
+started and has only the settings.  It restarts after a crash as a real server
+does, which test clusters by default do not.
 
 =cut
 
-sub new_node
+sub init_node
 {
 	my ($name, %conf) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
@@ -72,6 +73,13 @@ sub new_node
 	$node->init;
 	$node->append_conf('postgresql.conf',
 		join('', map { "$_ = '$conf{$_}'\n" } sort keys %conf));
+	return $node;
+}
+
+sub new_node
+{
+	my $node = init_node(@_);
+
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION tidemark');
 	return $node;
@@ -80,7 +88,8 @@ sub new_node
 =head2 wait_until(node, sql, expected = 't', database = 'postgres')
 
 Wait until the query returns the expected text; the test dies on a timeout
-with the last answer in the log.  Survives a server that restarts meanwhile.
+with the last answer in the log.  Survives a server that restarts meanwhile,
+also one that refuses psql so soon that the query cannot be written to it.
 
 =cut
 
@@ -89,9 +98,16 @@ sub wait_until
 	my ($node, $sql, $expected, $database) = @_;
 
 	$expected = 't' unless defined $expected;
-	$node->poll_query_until($database || 'postgres', $sql, "$expected")
-	  or die "waited in vain for \"$expected\" from: $sql";
-	return;
+	for my $attempt (1 .. 100)
+	{
+		my $found = eval { $node->poll_query_until($database || 'postgres', $sql, "$expected") };
+
+		next if $@ =~ /Broken pipe/;
+		die $@ if $@;
+		$found or die "waited in vain for \"$expected\" from: $sql";
+		return;
+	}
+	die "the server refused to be asked for \"$expected\" from: $sql";
 }
 
 =head2 fault(node, 'point:action[:visit], ...')

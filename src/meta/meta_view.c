@@ -430,8 +430,8 @@ build_view_relations(void)
 	{
 		Relation	rel = table_open(table, AccessShareLock);
 		TupleDesc	tupdesc = RelationGetDescr(rel);
-		SysScanDesc scan = systable_beginscan(rel, InvalidOid, false,
-											  GetLatestSnapshot(), 0, NULL);
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 		HeapTuple	tuple;
 
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -451,6 +451,7 @@ build_view_relations(void)
 			enter_if_there(set, tuple, tupdesc, ANUM_VIEW_LATE_TABLE);
 		}
 		systable_endscan(scan);
+		UnregisterSnapshot(snapshot);
 		table_close(rel, AccessShareLock);
 	}
 	view_relations = set;

@@ -388,6 +388,25 @@ tm_stream_range_has_partition(const StreamRange *range, int32 partition)
 
 /* ---- EXPLAIN ---- */
 
+/*
+ * What a parameter of the plan stands for is known above this node only, which
+ * nobody tells us of: it is shown as $N, as one of the query's would be.
+ */
+static Node *
+number_parameters(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Param))
+	{
+		Param	   *param = copyObject((Param *) node);
+
+		param->paramkind = PARAM_EXTERN;
+		return (Node *) param;
+	}
+	return expression_tree_mutator(node, number_parameters, context);
+}
+
 static char *
 describe_value(Node *expr, List *context)
 {
@@ -396,7 +415,7 @@ describe_value(Node *expr, List *context)
 	bool		varlena;
 
 	if (!IsA(expr, Const) || constant->constisnull)
-		return deparse_expression(expr, context, false, false);
+		return deparse_expression(number_parameters(expr, NULL), context, false, false);
 	getTypeOutputInfo(constant->consttype, &output, &varlena);
 	return OidOutputFunctionCall(output, constant->constvalue);
 }

@@ -2,7 +2,7 @@
 -- makes different texts equal: a nondeterministic collation, which needs ICU
 -- (maintain_collation_1.out: a server without).
 SET client_min_messages = warning;
-SELECT NOT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i') OR getdatabaseencoding() <> 'UTF8' AS without_icu \gset
+SELECT NOT EXISTS (SELECT FROM pg_collation WHERE collname = 'und-x-icu') OR getdatabaseencoding() <> 'UTF8' AS without_icu \gset
 \if :without_icu
 \quit
 \endif

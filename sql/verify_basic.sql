@@ -48,7 +48,7 @@ CREATE MATERIALIZED VIEW v_having WITH (tidemark.continuous) AS
 CREATE MATERIALIZED VIEW v_number WITH (tidemark.continuous) AS
     SELECT price, price::text AS shown, count(*), 'price ' || price AS label FROM clicks GROUP BY price;
 -- case-insensitive where the server can
-SELECT getdatabaseencoding() = 'UTF8' AND EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i') AS icu \gset
+SELECT getdatabaseencoding() = 'UTF8' AND EXISTS (SELECT FROM pg_collation WHERE collname = 'und-x-icu') AS icu \gset
 \if :icu
 CREATE COLLATION no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 \else

@@ -263,8 +263,16 @@ forget(const MetaView *view)
 	tm_worker_wake_scheduler_at_commit();
 }
 
+/* Can the view's stored states still be used? */
+static bool
+has_current_states(const MetaView *view)
+{
+	return tm_view_equal_texts(tm_view_state_stamps(tm_view_load_spec(view)), view->stamps);
+}
+
 /*
- * A view that has stopped is rebuilt; one that runs is waited for.  No lock is
+ * A view that has stopped is rebuilt, and one whose states have another format:
+ * pg_upgrade may have brought it.  One that runs is waited for.  No lock is
  * held while waiting: the worker needs it.  The rebuild of a view over a Kafka
  * stream begins when the transaction commits, so it cannot be waited for here.
  */
@@ -272,8 +280,9 @@ static void
 refresh(const MetaView *found)
 {
 	MetaView   *view;
+	ViewSpec   *spec;
 
-	if (found->state != META_FAILED && found->state != META_PAUSED)
+	if (found->state != META_FAILED && found->state != META_PAUSED && has_current_states(found))
 	{
 		tm_ingest_wait_refresh(found);
 		return;
@@ -283,7 +292,9 @@ refresh(const MetaView *found)
 	view = tm_meta_view_find_by_state(found->state_table);
 	if (view == NULL)
 		tm_ingest_throw_view_dropped();
-	view->stamps = tm_view_state_stamps(tm_view_load_spec(view));
+	spec = tm_view_load_spec(view);
+	tm_view_check_state_columns(view, spec);
+	view->stamps = tm_view_state_stamps(spec);
 	tm_meta_view_update(view);
 	tm_ingest_view_rebuild(view);
 	if (view->state == META_BACKFILLING)

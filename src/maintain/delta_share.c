@@ -142,7 +142,7 @@ tm_share_get_shape(const ViewSpec *spec, const MetaView *view)
 	{
 		shape = lfirst(lc);
 		if (shape->owner == wanted.owner && shape->source == wanted.source &&
-			tm_maintain_equal_texts(shape->settings, wanted.settings) &&
+			tm_view_equal_texts(shape->settings, wanted.settings) &&
 			equal(shape->query, wanted.query))
 			return shape;
 	}

@@ -91,27 +91,12 @@ init_cache(void)
 	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
 }
 
-bool
-tm_maintain_equal_texts(const List *a, const List *b)
-{
-	const ListCell *ca;
-	const ListCell *cb;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	forboth(ca, a, cb, b)
-		if (strcmp(lfirst(ca), lfirst(cb)) != 0)
-		return false;
-	return true;
-}
-
 /* The states in the table must be what the aggregates make today. */
 static void
-check_stamps(const MetaView *view, const ViewSpec *spec)
+check_states(const MetaView *view, const ViewSpec *spec)
 {
-	List	   *stamps = tm_view_state_stamps(spec);
-
-	if (!tm_maintain_equal_texts(stamps, view->stamps))
+	tm_view_check_state_columns(view, spec);
+	if (!tm_view_equal_texts(tm_view_state_stamps(spec), view->stamps))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("stored states of continuous view \"%s\" have another format",
@@ -148,7 +133,7 @@ load_view(MaintainView *entry, const MetaView *view)
 	entry->valid = true;		/* an invalidation from here on must show */
 	entry->spec = tm_view_load_spec(view);
 	entry->other_tables = entry->spec->other_tables;
-	check_stamps(view, entry->spec);
+	check_states(view, entry->spec);
 	tm_view_check_permissions(entry->spec);
 	merge = tm_delta_merge_create(entry->spec, view->state_table, entry->cxt);
 	if (VIEW_IS_PANED(entry->spec))

@@ -311,9 +311,6 @@ extern MaintainView *tm_maintain_get(const MetaView *view);
  */
 extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
 
-/* Lists of char *. */
-extern bool tm_maintain_equal_texts(const List *a, const List *b);
-
 /* ---- delta_share.c: one pass over a batch for several views ---- */
 
 /* What views have to have in common; NULL for one that shares with none. */

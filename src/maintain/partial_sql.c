@@ -48,7 +48,8 @@ state_mismatch(Oid aggregate, Oid transtype, Oid given)
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("aggregate %s has states of type %s, not %s",
 					format_procedure(aggregate), format_type_be(transtype),
-					format_type_be(given))));
+					format_type_be(given)),
+			 errhint("A continuous view that was made before its aggregate changed has to be dropped and created again.")));
 }
 
 /* The declared transition type, made concrete by the type of a given state. */

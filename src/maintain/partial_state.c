@@ -83,9 +83,10 @@ check_execute(Oid function)
 
 /* What the bytes of an internal state mean: the same on every machine. */
 static uint32
-make_stamp(Oid transfn)
+make_stamp(Form_pg_aggregate form)
 {
-	char	   *text = psprintf("%d %s", tm_server_major(), format_procedure_qualified(transfn));
+	char	   *text = psprintf("%d %s", tm_state_format(form->aggserialfn),
+								format_procedure_qualified(form->aggtransfn));
 
 	return DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 }
@@ -194,7 +195,7 @@ tm_partial_state_open(Oid aggregate, Oid transtype, Oid result, Oid collation,
 	get_typlenbyval(result, &state->resultlen, &state->resultbyval);
 	state->collation = collation;
 	state->int8_sum = tm_view_is_int8_sum(aggregate);
-	state->stamp = state->int8_sum ? tm_int8_sum_stamp() : make_stamp(form->aggtransfn);
+	state->stamp = state->int8_sum ? tm_int8_sum_stamp() : make_stamp(form);
 	check_execute(aggregate);
 	if (!state->int8_sum)
 		prepare_functions(state, form, cxt);
@@ -256,7 +257,8 @@ tm_partial_state_mismatch(Oid aggregate)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("stored state does not belong to aggregate %s", format_procedure(aggregate)),
-			 errdetail("It was made by another aggregate or by another major version of PostgreSQL.")));
+			 errdetail("It was made by another aggregate or by another major version of PostgreSQL."),
+			 errhint("REFRESH MATERIALIZED VIEW rebuilds a continuous view.")));
 }
 
 /*

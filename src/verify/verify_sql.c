@@ -54,7 +54,7 @@ compare_sides(const MetaView *view, const TimestampTz *since,
 			  ReturnSetInfo *result)
 {
 	ViewSpec   *spec = tm_view_load_spec(view);
-	ViewRemoval *removal = tm_view_find_removal(view, spec);
+	ViewRemoval *removal;
 	Tuplestorestate *kept = tuplestore_begin_heap(false, false, work_mem);
 	DestReceiver *store = CreateDestReceiver(DestTuplestore);
 	DestReceiver *receiver;
@@ -62,6 +62,8 @@ compare_sides(const MetaView *view, const TimestampTz *since,
 	int64		left_out;
 	VerifyRange range;
 
+	tm_view_check_state_columns(view, spec);
+	removal = tm_view_find_removal(view, spec);
 	find_range(view, spec, since, &range);
 	SetTuplestoreDestReceiverParams(store, kept, CurrentMemoryContext, false,
 									NULL, NULL);

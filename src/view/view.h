@@ -293,6 +293,15 @@ extern char *tm_view_state_keys(const ViewSpec *spec);
 /* What the states are today: one text per state, compared before each use. */
 extern List *tm_view_state_stamps(const ViewSpec *spec);
 
+/* Lists of char *. */
+extern bool tm_view_equal_texts(const List *a, const List *b);
+
+/*
+ * The state table must have the columns that a new one would get, or no rebuild
+ * can fill it (42804).
+ */
+extern void tm_view_check_state_columns(const MetaView *view, const ViewSpec *spec);
+
 /* ---- view_final.c: f_<n>, the table of closed windows ---- */
 
 /*

@@ -394,9 +394,11 @@ tm_view_state_stamps(const ViewSpec *spec)
 	{
 		const ViewState *state = &spec->states[i];
 		HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(state->aggref->aggfnoid));
+		Form_pg_aggregate form;
 
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for aggregate %u", state->aggref->aggfnoid);
+		form = (Form_pg_aggregate) GETSTRUCT(tuple);
 		if (tm_view_is_int8_sum(state->aggref->aggfnoid))
 			stamps = lappend(stamps, pstrdup("int8_sum"));
 		else
@@ -404,10 +406,52 @@ tm_view_state_stamps(const ViewSpec *spec)
 							 psprintf("%s %s%s",
 									  state->transtype < FirstNormalObjectId ?
 									  format_type_be_qualified(state->transtype) : "-",
-									  format_procedure_qualified(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn),
+									  format_procedure_qualified(form->aggtransfn),
 									  state->transtype == INTERNALOID ?
-									  psprintf(" %d", tm_server_major()) : ""));
+									  psprintf(" %d", tm_state_format(form->aggserialfn)) : ""));
 		ReleaseSysCache(tuple);
 	}
 	return stamps;
+}
+
+bool
+tm_view_equal_texts(const List *a, const List *b)
+{
+	const ListCell *ca;
+	const ListCell *cb;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(ca, a, cb, b)
+		if (strcmp(lfirst(ca), lfirst(cb)) != 0)
+		return false;
+	return true;
+}
+
+static bool
+has_state_columns(TupleDesc desc, const ViewSpec *spec)
+{
+	/* keys cannot change: the server asks whoever alters their source */
+	if (spec->nstates > 0 && desc->natts != spec->states[spec->nstates - 1].attno)
+		return false;
+	for (int i = 0; i < spec->nstates; i++)
+		if (TupleDescAttr(desc, spec->states[i].attno - 1)->atttypid != spec->states[i].type)
+			return false;
+	return true;
+}
+
+void
+tm_view_check_state_columns(const MetaView *view, const ViewSpec *spec)
+{
+	Relation	rel = table_open(view->state_table, AccessShareLock);
+	bool		fits = has_state_columns(RelationGetDescr(rel), spec);
+
+	table_close(rel, AccessShareLock);
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("stored states of continuous view \"%s\" do not fit its aggregates any more",
+						get_rel_name(view->view)),
+				 errdetail("An aggregate has changed, by CREATE OR REPLACE AGGREGATE or with a major version of PostgreSQL."),
+				 errhint("Drop the view and create it again.")));
 }

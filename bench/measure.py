@@ -83,6 +83,7 @@ CREATE MATERIALIZED VIEW v{i} WITH (tidemark.continuous) AS
 SELECT window_start, window_end{key}, {values}
   FROM bid AS b, tidemark.tumble(b.date_time, {size}) {where} GROUP BY window_start, window_end{key};
 """ for i, (size, key, where, values) in enumerate(DASHBOARD))
+DASHBOARD_NAMES = [f"v{i}" for i in range(len(DASHBOARD))]
 INGEST = "SELECT tidemark.start_ingest('bid_stream', into_table => 'bid');"
 
 
@@ -118,6 +119,7 @@ class Case:
 
 
 TWO_WORKERS = f"BEGIN; {window_view()} SELECT tidemark.alter_ingest('bid_stream', workers => 2); COMMIT;"
+TWO_INGESTS = INGEST.replace("'bid')", "'bid', workers => 2)")
 
 # In d, 100000 rows have about 72000 different prices.
 CASES = {
@@ -129,14 +131,16 @@ CASES = {
               "SELECT price, count(*) AS bids, max(date_time) AS latest FROM bid_stream GROUP BY price;",
               options=", batch_max_rows '100000', batch_max_bytes '64MB'"),
     "x": Case("ten views, raw rows stored", INGEST, "bid_stream", before=TABLE + DASHBOARD_VIEWS,
-              views=[f"v{i}" for i in range(len(DASHBOARD))]),
+              views=DASHBOARD_NAMES),
     "w": Case("as a, two workers", TWO_WORKERS),
     "y": Case("as a, keyed by auction", window_view(), topic="keyed"),
     "Y": Case("as w, keyed by auction", TWO_WORKERS, topic="keyed"),
-    "W": Case("as b, two workers", INGEST.replace("'bid')", "'bid', workers => 2)"), before=TABLE + window_view("bid")),
+    "W": Case("as b, two workers", TWO_INGESTS, before=TABLE + window_view("bid")),
     "r": Case("as a, from the log of a live ingest", window_view(), before=TABLE + INGEST, history="bid_stream"),
     "t": Case("as b, from the rows of its table", window_view("bid"), None, before=TABLE + INGEST, history="bid_stream",
               views=["v"]),
+    "X": Case("as x, two workers", TWO_INGESTS, "bid_stream", before=TABLE + DASHBOARD_VIEWS,
+              views=DASHBOARD_NAMES),
     "e": Case("SELECT count(*), sum(price)", QUERY, None, before="SET max_parallel_workers_per_gather = 0;"),
     "E": Case("the same, 2 parallel workers", QUERY, None, before="SET max_parallel_workers_per_gather = 2;"),
     "h": Case("hop: 10 s, every 2 s", PANED_VIEW.format(window="hop(s.date_time, '2 s', '10 s')")),

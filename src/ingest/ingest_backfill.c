@@ -204,7 +204,7 @@ tm_ingest_backfill_apply(const MetaView *view, const StreamOptions *options,
 	decode_rows(&run, messages, n);
 	table_close(rel, NoLock);
 	if (run.rows->nrows > 0)
-		tm_maintain_apply(view, run.rows, NULL);
+		tm_maintain_apply(view, run.rows);
 	MemoryContextDelete(cxt);
 }
 

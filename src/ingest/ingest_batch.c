@@ -441,61 +441,53 @@ tm_ingest_view_guarded(MetaView *view, void (*step) (MetaView *view, void *arg),
 static void
 apply_view(MetaView *view, void *rows)
 {
-	tm_maintain_apply(view, rows, NULL);
-}
-
-/*
- * A view that closes windows is locked even when it gets no rows: its lock is
- * taken again after this batch's other views.
- */
-static void
-lock_closing_view(const MetaView *view)
-{
-	ContinuousOptions options;
-
-	tm_view_read_options(view->options, &options);
-	if (VIEW_CLOSES(&options))
-		tm_meta_view_lock(view->state_table);
-}
-
-static void
-apply_rows(BatchRun *run, MetaView *view, StreamRows *rows, MaintainShare *share)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (rows == NULL || rows->nrows == 0)
-		lock_closing_view(view);
-	else if (run->batch->careful)
-		tm_ingest_view_guarded(view, apply_view, rows);
-	else
-		tm_maintain_apply(view, rows, share);
+	tm_maintain_apply(view, rows);
 }
 
 /* Views of both kinds in one order: that of their state tables. */
-static void
-maintain_batch(BatchRun *run)
+static MaintainRows *
+order_views(const BatchRun *run, int *n)
 {
+	MaintainRows *result = palloc(sizeof(MaintainRows) *
+								  Max(list_length(run->stream_views) + list_length(run->table_views), 1));
 	ListCell   *a = list_head(run->stream_views);
 	ListCell   *b = list_head(run->table_views);
-	MaintainShare *share = tm_maintain_share_create(list_concat_copy(run->stream_views,
-																	 run->table_views));
 
-	while (a != NULL || b != NULL)
+	for (*n = 0; a != NULL || b != NULL; ++*n)
 	{
 		bool		take_a = b == NULL ||
 		(a != NULL && ((MetaView *) lfirst(a))->state_table < ((MetaView *) lfirst(b))->state_table);
+		const StreamRows *rows = take_a ? run->rows : run->stored;
 
+		result[*n].view = take_a ? lfirst(a) : lfirst(b);
+		result[*n].rows = rows != NULL && rows->nrows > 0 ? rows : NULL;
 		if (take_a)
-		{
-			apply_rows(run, lfirst(a), run->rows, share);
 			a = lnext(run->stream_views, a);
-		}
 		else
-		{
-			apply_rows(run, lfirst(b), run->stored, share);
 			b = lnext(run->table_views, b);
-		}
 	}
-	tm_maintain_share_end(share);
+	return result;
+}
+
+static void
+maintain_batch(BatchRun *run)
+{
+	int			n;
+	MaintainRows *views = order_views(run, &n);
+
+	if (!run->batch->careful)
+	{
+		tm_maintain_apply_all(views, n);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (views[i].rows == NULL)
+			tm_maintain_apply_all(&views[i], 1);
+		else
+			tm_ingest_view_guarded((MetaView *) views[i].view, apply_view, (void *) views[i].rows);
+	}
 }
 
 /* ---- positions ---- */

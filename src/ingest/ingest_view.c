@@ -53,7 +53,7 @@ add_empty_row(const MetaView *view)
 {
 	StreamRows	none = {.natts = 0,.nrows = 0};
 
-	tm_maintain_apply(view, &none, NULL);
+	tm_maintain_apply(view, &none);
 }
 
 /* A table that only its ingest may write, and nothing ingests into. */

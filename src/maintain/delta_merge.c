@@ -412,6 +412,18 @@ tm_delta_end(Delta *delta)
 		tm_delta_rows_end(delta->rows);
 }
 
+/* A tuplestore does not tell; beyond work_mem it is on disk. */
+Size
+tm_delta_size(const Delta *delta)
+{
+	Size		row;
+
+	if (delta->rows != NULL)
+		return tm_delta_rows_size(delta->rows);
+	row = MAXALIGN(SizeofMinimalTupleHeader) + sizeof(Datum) * 2 * delta->tupdesc->natts;
+	return Min(tuplestore_tuple_count(delta->store) * row, work_mem * (Size) 1024);
+}
+
 /* The next group, or NULL; slot is for those of a tuplestore. */
 static TupleTableSlot *
 next_group(Delta *delta, TupleTableSlot *slot)

@@ -294,6 +294,12 @@ tm_delta_rows_next(DeltaRows *rows)
 	return rows->row;
 }
 
+Size
+tm_delta_rows_size(const DeltaRows *rows)
+{
+	return MemoryContextMemAllocated(rows->cxt, true);
+}
+
 void
 tm_delta_rows_end(DeltaRows *rows)
 {

@@ -370,17 +370,18 @@ run_pass(MaintainShare *share, const MaintainView *owner, const BatchRows *batch
 /* ---- one batch ---- */
 
 MaintainShare *
-tm_maintain_share_create(List *views)
+tm_share_create(const MaintainRows *views, int n)
 {
 	MaintainShare *share = palloc0(sizeof(MaintainShare));
 
 	share->cxt = CurrentMemoryContext;
-	share->views = views;
+	for (int i = 0; i < n; i++)
+		share->views = lappend(share->views, (void *) views[i].view);
 	return share;
 }
 
 void
-tm_maintain_share_end(MaintainShare *share)
+tm_share_end(MaintainShare *share)
 {
 	ListCell   *lc;
 

@@ -12,38 +12,41 @@
 #include "tcop/dest.h"
 #include "view/view.h"
 
-/* ---- one batch through one view (maintain_batch.c) ---- */
+/* ---- one batch through its views (maintain_apply.c) ---- */
 
 /*
  * Take rows of the source into the view: partial states of the rows, then the
  * merge into the state table, as the view's owner and under its settings.
  * Holds the view's lock until the transaction ends.  Throws what the view's
  * expressions throw.  rows may be empty (a view without keys then gets its
- * row).  share: of the batch; NULL: alone.
+ * row).
  */
-typedef struct MaintainShare MaintainShare;
-extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows, MaintainShare *share);
+extern void tm_maintain_apply(const MetaView *view, const StreamRows *rows);
 
 /*
- * For a batch through all of these views, in the order of their state tables, and
- * none in a subtransaction: those that group its rows alike share a pass over
- * them.  An error of any of them may then come from another's turn.  In the
- * current context; end it when all views are done.
+ * The same for views of one source and the tables it is ingested into, in the order
+ * of their state tables: first the partial states of all, as far as memory
+ * allows, and those that group rows alike share a pass over them; then the
+ * merges.  An error of any of them may come from another's turn, so
+ * none can be undone alone.
  */
-extern MaintainShare *tm_maintain_share_create(List *views);
-extern void tm_maintain_share_end(MaintainShare *share);
+typedef struct MaintainRows
+{
+	const MetaView *view;
+	const StreamRows *rows;		/* NULL: none, and the view is only locked, if
+								 * it closes windows */
+} MaintainRows;
+
+extern void tm_maintain_apply_all(const MaintainRows *views, int n);
 
 /*
- * The same for rows that were dead letters: judged by the watermark they bring,
- * they also go into windows that are closed, unless the view has emitted them
- * as final or dropped them.
+ * As tm_maintain_apply(), for rows that were dead letters: judged by the
+ * watermark they bring, they also go into windows that are closed, unless the
+ * view has emitted them as final or dropped them.
  */
 extern void tm_maintain_replay(const MetaView *view, const StreamRows *rows);
 
-/*
- * The same for all rows that the source relation has in the active snapshot:
- * history of a table.
- */
+/* For all rows that the source relation has in the active snapshot: history of a table. */
 extern void tm_maintain_apply_source(const MetaView *view);
 
 /* ---- closing windows (close_windows.c) ---- */

@@ -1,21 +1,6 @@
 /*
  * maintain_batch.c
- *	  One batch through one view: the room's only entry from above.
- *
- *	  as the view's owner, under its settings:
- *		partial states of the rows, into a tuplestore	(no lock on the view)
- *		those of panes, into those of windows			(delta_expand.c)
- *		lock the view
- *		a new snapshot, and the merge
- *		the rows that were too late for it				(late_rows.c)
- *
- * Lateness costs nothing while there is none: a row can be late for a window
- * only if its own event time is that late, which is looked at in the rows
- * themselves.  Only if there is one does the delta query get the condition.
- *
- * Two workers of one stream compute their partial states at the same time and
- * take turns at the merge; each takes the locks of its views in order of
- * state table OID, so they cannot wait for each other in a circle.
+ *	  What a process keeps about a view, and the steps by which rows get into it.
  *
  * What is known about a view (spec, plan, merge) is kept per process until the
  * relcache says that one of its relations changed.
@@ -48,11 +33,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "base/clock.h"
 #include "base/compat.h"
 #include "base/fault.h"
 #include "maintain/maintain_internal.h"
-#include "window/window.h"
 
 static HTAB *views = NULL;
 
@@ -174,12 +157,8 @@ tm_maintain_prepare(MaintainView *entry, const MetaView *view)
 										 entry->cxt);
 }
 
-/*
- * The entry must not be loaded again, nor progress be read twice and written
- * twice, while a plan of it runs.
- */
-static void
-check_not_busy(const MaintainView *entry, const MetaView *view)
+void
+tm_maintain_check_not_busy(const MaintainView *entry, const MetaView *view)
 {
 	if (entry->busy)
 		ereport(ERROR,
@@ -194,7 +173,7 @@ tm_maintain_run(const MetaView *view, MaintainStep step, void *arg)
 	MaintainView *entry = tm_maintain_get(view);
 	ViewIdentity identity;
 
-	check_not_busy(entry, view);
+	tm_maintain_check_not_busy(entry, view);
 	tm_view_enter(view, &identity);
 	entry->busy = true;
 	PG_TRY();
@@ -212,45 +191,8 @@ tm_maintain_run(const MetaView *view, MaintainStep step, void *arg)
 
 /* ---- work ---- */
 
-/*
- * May one of the rows be late for a window of the view?  Or does one lie so far
- * in the future that its window may end beyond the last timestamp: that is an
- * error wherever the end is computed, in closing and verify(), so the view has
- * to fail at the row, whatever else is in the batch.
- */
-#define FAR_FUTURE (END_TIMESTAMP / 2)
-
-static bool
-has_late_candidate(const ViewSpec *spec, const BatchRows *batch)
-{
-	if (!VIEW_CLOSES(&spec->options))
-		return false;
-	for (int i = 0; i < batch->rows->nrows; i++)
-	{
-		TimestampTz time = batch->rows->info[i].event_time;
-
-		if (TIMESTAMP_IS_NOBEGIN(time))
-			continue;
-		if (time > FAR_FUTURE ||
-			!tm_window_is_row_on_time(time, spec->options.allowed_lateness,
-									  Max(batch->rows->info[i].watermark, batch->horizon)))
-			return true;
-	}
-	return false;
-}
-
-/* The plan that leaves late rows out; made when it is first needed. */
-static PartialPlan *
-get_on_time_plan(MaintainView *entry)
-{
-	if (entry->on_time_plan == NULL || !tm_partial_plan_lock(entry->on_time_plan))
-		entry->on_time_plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, VIEW_ROWS_ON_TIME, false),
-													 entry->cxt);
-	return entry->on_time_plan;
-}
-
-static PartialPlan *
-get_late_plan(MaintainView *entry)
+PartialPlan *
+tm_maintain_get_late_plan(MaintainView *entry)
 {
 	if (entry->late_plan == NULL || !tm_partial_plan_lock(entry->late_plan))
 		entry->late_plan = tm_partial_plan_create(tm_view_late_query(entry->spec), entry->cxt);
@@ -271,10 +213,9 @@ collect(MaintainView *entry, PartialPlan *plan, const BatchRows *batch, bool uns
 	(void) tm_partial_plan_send(plan, batch, tm_delta_rows_get_receiver(delta->rows));
 }
 
-/* The groups of some rows, as they are merged.  share: NULL = alone */
-static Delta
-run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
-		 MaintainShare *share)
+Delta
+tm_maintain_run_delta(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows *batch,
+					  MaintainShare *share)
 {
 	bool		unsorted = entry->expand == NULL &&
 	entry->spec->window.kind != VIEW_WINDOW_SESSION;
@@ -289,25 +230,8 @@ run_plan(MaintainView *entry, PartialPlan *plan, ViewRows rows, const BatchRows 
 	return delta;
 }
 
-static Delta
-run_delta(MaintainView *entry, const BatchRows *batch, bool late, MaintainShare *share)
-{
-	Delta		delta;
-	PartialPlan *plan = late ? get_on_time_plan(entry) : entry->plan;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	delta = late ? run_plan(entry, plan, VIEW_ROWS_ON_TIME, batch, NULL) :
-		run_plan(entry, plan, VIEW_ROWS_ALL, batch, share);
-	PopActiveSnapshot();
-	return delta;
-}
-
-/*
- * The caller holds the view's lock.  revise: groups of windows that are closed
- * already, so each gets another final row.
- */
-static void
-merge_delta(MaintainView *entry, const MetaView *view, Delta *delta, bool revise)
+void
+tm_maintain_merge_delta(MaintainView *entry, const MetaView *view, Delta *delta, bool revise)
 {
 	const ContinuousOptions *options = &entry->spec->options;
 	bool		notify = options->notify != NULL && options->emit == VIEW_EMIT_CHANGES;
@@ -325,142 +249,12 @@ merge_delta(MaintainView *entry, const MetaView *view, Delta *delta, bool revise
 		tm_emit_revisions(entry, view, &changed);
 }
 
-/*
- * What windows take no more rows.  A replayed row corrects closed windows too,
- * as long as the view shows them and has not said that they are final.
- */
-static TimestampTz
-get_horizon(const ViewSpec *spec, const MetaProgress *progress, bool replayed)
-{
-	if (!replayed || spec->options.emit != VIEW_EMIT_CHANGES)
-		return progress->horizon;
-	if (TIMESTAMP_IS_NOBEGIN(progress->pruned_until))
-		return DT_NOBEGIN;
-	return progress->pruned_until + spec->options.allowed_lateness;
-}
-
-/* Rows to apply. */
-typedef struct ApplyRun
-{
-	BatchRows	batch;
-	bool		replayed;
-	MaintainShare *share;		/* or NULL */
-} ApplyRun;
-
-static bool
-get_stored(const StreamRows *rows, int row, AttrNumber attno, Datum *value)
-{
-	size_t		cell = (size_t) row * rows->natts + attno - 1;
-
-	if (attno > rows->natts || rows->isnull[cell])
-		return false;
-	*value = rows->values[cell];
-	return true;
-}
-
-/*
- * Rows of a table are judged by what the table has: a BEFORE trigger may have
- * changed the columns that tell event time and position, and verify() reads them
- * there.
- */
-static const StreamRows *
-judge_as_stored(const ViewSpec *spec, const StreamRows *rows)
-{
-	StreamRows *result;
-
-	if (spec->source_is_stream || rows->nrows == 0)
-		return rows;
-	result = palloc(sizeof(StreamRows));
-	*result = *rows;
-	result->info = palloc_extended(sizeof(StreamRowInfo) * rows->nrows, MCXT_ALLOC_HUGE);
-	for (int i = 0; i < rows->nrows; i++)
-	{
-		StreamRowInfo *info = &result->info[i];
-		Datum		value;
-
-		*info = rows->info[i];
-		info->event_time = get_stored(rows, i, spec->event_time, &value) ?
-			DatumGetTimestampTz(value) : DT_NOBEGIN;
-		info->watermark = get_stored(rows, i, spec->watermark_att, &value) ?
-			DatumGetTimestampTz(value) : DT_NOBEGIN;
-		if (get_stored(rows, i, spec->partition_att, &value))
-			info->partition = DatumGetInt32(value);
-		if (get_stored(rows, i, spec->offset_att, &value))
-			info->offset = DatumGetInt64(value);
-	}
-	return result;
-}
-
-static void
-apply_rows(MaintainView *entry, const MetaView *view, void *arg)
-{
-	BatchRows  *batch = &((ApplyRun *) arg)->batch;
-	bool		replayed = ((ApplyRun *) arg)->replayed;
-	MaintainShare *share = ((ApplyRun *) arg)->share;
-	bool		closes = VIEW_CLOSES(&entry->spec->options);
-	MetaProgress progress;
-	Delta		delta;
-	bool		late;
-
-	if (closes)
-	{
-		batch->rows = judge_as_stored(entry->spec, batch->rows);
-		tm_meta_progress_get(view->state_table, &progress);
-		batch->horizon = get_horizon(entry->spec, &progress, replayed);
-	}
-	late = has_late_candidate(entry->spec, batch);
-	delta = run_delta(entry, batch, late, share);
-	TM_FAULT("merge");
-	tm_meta_view_lock(view->state_table);
-	if (closes)
-	{
-		/* another worker may have closed windows meanwhile */
-		tm_meta_progress_get(view->state_table, &progress);
-		if (get_horizon(entry->spec, &progress, replayed) > batch->horizon)
-		{
-			batch->horizon = get_horizon(entry->spec, &progress, replayed);
-			late = has_late_candidate(entry->spec, batch);
-			tm_delta_end(&delta);
-			delta = run_delta(entry, batch, late, NULL);
-		}
-	}
-	merge_delta(entry, view, &delta, false);
-	tm_delta_end(&delta);
-	if (late)
-	{
-		progress.late += tm_late_rows_record(view, entry->spec, get_late_plan(entry), batch);
-		tm_meta_progress_put(view->state_table, &progress);
-	}
-}
-
-static void
-apply(const MetaView *view, const StreamRows *rows, bool replayed, MaintainShare *share)
-{
-	int64		started = tm_clock_monotonic_us();
-	ApplyRun	run = {{.rows = rows,.horizon = DT_NOBEGIN}, replayed, share};
-
-	tm_maintain_run(view, apply_rows, &run);
-	tm_meta_progress_count(view->state_table, rows->nrows, tm_clock_monotonic_us() - started);
-}
-
-void
-tm_maintain_apply(const MetaView *view, const StreamRows *rows, MaintainShare *share)
-{
-	apply(view, rows, false, share);
-}
-
-void
-tm_maintain_replay(const MetaView *view, const StreamRows *rows)
-{
-	apply(view, rows, true, NULL);
-}
-
 /* The caller holds the view's lock. */
 static void
 record_late_history(MaintainView *entry, const MetaView *view)
 {
 	MetaProgress progress;
-	int64		late = tm_late_rows_record_source(view, entry->spec, get_late_plan(entry));
+	int64		late = tm_late_rows_record_source(view, entry->spec, tm_maintain_get_late_plan(entry));
 
 	if (late == 0)
 		return;
@@ -480,10 +274,10 @@ apply_source(MaintainView *entry, const MetaView *view, void *arg)
 
 	rows = VIEW_CLOSES(&entry->spec->options) ? VIEW_ROWS_ON_TIME : VIEW_ROWS_ALL;
 	plan = tm_partial_plan_create(tm_view_delta_query(entry->spec, rows, true), cxt);
-	delta = run_plan(entry, plan, rows, NULL, NULL);
+	delta = tm_maintain_run_delta(entry, plan, rows, NULL, NULL);
 	TM_FAULT("merge");
 	tm_meta_view_lock(view->state_table);
-	merge_delta(entry, view, &delta, false);
+	tm_maintain_merge_delta(entry, view, &delta, false);
 	tm_delta_end(&delta);
 	MemoryContextDelete(cxt);
 	if (VIEW_CLOSES(&entry->spec->options))
@@ -520,7 +314,7 @@ tm_maintain_merge_admitted(MaintainView *entry, const MetaView *view, const Batc
 	PopActiveSnapshot();
 	if (delta.rows != NULL)
 		tm_delta_rows_sort(delta.rows);
-	merge_delta(entry, view, &delta, closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
+	tm_maintain_merge_delta(entry, view, &delta, closed && entry->spec->options.emit == VIEW_EMIT_REVISIONS);
 	tm_delta_end(&delta);
 	MemoryContextDelete(cxt);
 }
@@ -531,7 +325,7 @@ tm_maintain_clear(const MetaView *view)
 	TruncateStmt *stmt = makeNode(TruncateStmt);
 	MetaIdentity identity;
 
-	check_not_busy(tm_maintain_get(view), view);
+	tm_maintain_check_not_busy(tm_maintain_get(view), view);
 	tm_meta_view_lock(view->state_table);
 	tm_meta_enter_as(tm_view_get_owner(view), &identity);
 	add_relation(stmt, view->state_table);
@@ -585,7 +379,7 @@ tm_maintain_needed(const MetaView *view)
 	{
 		ViewIdentity identity;
 
-		check_not_busy(entry, view);
+		tm_maintain_check_not_busy(entry, view);
 		tm_view_enter(view, &identity);
 		tm_maintain_prepare(entry, view);
 		tm_view_leave(&identity);

@@ -232,6 +232,7 @@ extern DestReceiver *tm_delta_rows_get_receiver(DeltaRows *rows);
 
 /* The next row, states as they are stored; NULL after the last. */
 extern TupleTableSlot *tm_delta_rows_next(DeltaRows *rows);
+extern Size tm_delta_rows_size(const DeltaRows *rows);
 extern void tm_delta_rows_end(DeltaRows *rows);
 
 /* ---- delta_merge.c ---- */
@@ -266,6 +267,9 @@ typedef struct Delta
 
 extern void tm_delta_end(Delta *delta);
 
+/* The memory that it takes, about. */
+extern Size tm_delta_size(const Delta *delta);
+
 /*
  * Merge a delta, once, into the state table; returns the number of its groups.
  * changed, when not NULL, gets the rows that were inserted or updated.
@@ -280,7 +284,8 @@ typedef struct MaintainView
 {
 	Oid			state_table;	/* hash key */
 	bool		valid;
-	bool		busy;			/* tm_maintain_run() is at work */
+	bool		busy;			/* a step is at work, or a delta waits for its
+								 * merge */
 	Oid			query_view;
 	Oid			source;
 	Oid			final_table;	/* or InvalidOid */
@@ -311,7 +316,18 @@ extern MaintainView *tm_maintain_get(const MetaView *view);
  */
 extern void tm_maintain_prepare(MaintainView *entry, const MetaView *view);
 
+/*
+ * 27000: the entry must not be loaded again, nor progress be read twice and
+ * written twice, while a plan of it runs.
+ */
+extern void tm_maintain_check_not_busy(const MaintainView *entry, const MetaView *view);
+
 /* ---- delta_share.c: one pass over a batch for several views ---- */
+
+/* What the views of one batch share, in the current context; to be ended when all have had their turn. */
+typedef struct MaintainShare MaintainShare;
+extern MaintainShare *tm_share_create(const MaintainRows *views, int n);
+extern void tm_share_end(MaintainShare *share);
 
 /* What views have to have in common; NULL for one that shares with none. */
 extern const struct DeltaShape *tm_share_get_shape(const ViewSpec *spec, const MetaView *view);
@@ -333,6 +349,24 @@ extern bool tm_share_run(MaintainShare *share, MaintainView *entry, const BatchR
  */
 typedef void (*MaintainStep) (MaintainView *entry, const MetaView *view, void *arg);
 extern void tm_maintain_run(const MetaView *view, MaintainStep step, void *arg);
+
+/* The plan that finds the late rows of a batch; made when it is first needed. */
+extern PartialPlan *tm_maintain_get_late_plan(MaintainView *entry);
+
+/*
+ * The groups of some rows, as they are merged.  share: those that share their
+ * passes; NULL: alone.  As the view's owner.
+ */
+extern Delta tm_maintain_run_delta(MaintainView *entry, PartialPlan *plan, ViewRows rows,
+								   const BatchRows *batch, MaintainShare *share);
+
+/*
+ * Merge them, and tell who listens.  The caller holds the view's lock and is its
+ * owner.  revise: groups of windows that are closed already, so each gets another
+ * final row.
+ */
+extern void tm_maintain_merge_delta(MaintainView *entry, const MetaView *view, Delta *delta,
+									bool revise);
 
 /*
  * Merge late rows, each for the window that it was left out of; in a step, and

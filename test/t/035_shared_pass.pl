@@ -1,6 +1,6 @@
 # Proves that views that group alike share a pass over the rows of a batch, which
 # ones do, and that nothing but the cost shows: results, errors, changes of the
-# set of views.
+# set of views; and that all passes come before the first view is locked.
 use strict;
 use warnings;
 use FindBin;
@@ -12,6 +12,7 @@ use Test::More;
 
 skip_without_kafka();
 my $node = new_node('main');
+skip_without_faults($node);
 my $topic = new_topic('share', 2);
 my $produced = 0;
 
@@ -167,6 +168,25 @@ view('many2', 'SELECT id / 2 % 2000 AS pair, x, avg(f), max(name) FROM r GROUP B
 load();
 produce(6000);
 check('many groups');
+
+# Before the first view is locked, the rows are grouped for the last.
+query(q{
+	CREATE SEQUENCE computed_last;
+	CREATE FUNCTION key_of_last(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+		AS $$ BEGIN PERFORM nextval('public.computed_last'); RETURN $1 % 3; END $$});
+view('last', 'SELECT key_of_last(k), count(*) FROM r GROUP BY 1');
+load();
+my $before = query('SELECT last_value FROM computed_last');
+fault($node, 'merge:wait');
+produce_lines($topic, map { qq({"value": {"id": $_, "k": $_, "x": 1, "at": "2026-01-01T01:30:00Z"}}) } $produced .. $produced + 9);
+$produced += 10;
+wait_for_fault($node, 'merge');
+cmp_ok(query('SELECT last_value FROM computed_last'), '>', $before, 'all views are computed');
+is(query(q{SELECT count(*) FROM pg_locks JOIN tidemark_state.view ON objid = state_table WHERE locktype = 'object'}), 0,
+	'before one is locked');
+fault($node, '');
+caught_up();
+check('all at once');
 
 # An error is that of its view, whoever's pass it was.
 view('good', 'SELECT k, count(*) FROM r GROUP BY k');

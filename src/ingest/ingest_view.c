@@ -263,13 +263,6 @@ forget(const MetaView *view)
 	tm_worker_wake_scheduler_at_commit();
 }
 
-/* Can the view's stored states still be used? */
-static bool
-has_current_states(const MetaView *view)
-{
-	return tm_view_equal_texts(tm_view_state_stamps(tm_view_load_spec(view)), view->stamps);
-}
-
 /*
  * A view that has stopped is rebuilt, and one whose states have another format:
  * pg_upgrade may have brought it.  One that runs is waited for.  No lock is
@@ -282,7 +275,8 @@ refresh(const MetaView *found)
 	MetaView   *view;
 	ViewSpec   *spec;
 
-	if (found->state != META_FAILED && found->state != META_PAUSED && has_current_states(found))
+	if (found->state != META_FAILED && found->state != META_PAUSED &&
+		tm_view_has_current_states(found, tm_view_load_spec(found)))
 	{
 		tm_ingest_wait_refresh(found);
 		return;

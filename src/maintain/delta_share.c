@@ -62,7 +62,8 @@ typedef struct ShareResult
 struct MaintainShare
 {
 	MemoryContext cxt;
-	List	   *views;			/* of MetaView */
+	const MaintainRows *views;
+	int			nviews;
 	List	   *results;		/* of ShareResult, not taken yet */
 };
 
@@ -165,11 +166,10 @@ static List *
 find_others(const MaintainShare *share, const MaintainView *entry)
 {
 	List	   *result = NIL;
-	ListCell   *lc;
 
-	foreach(lc, share->views)
+	for (int i = 0; i < share->nviews; i++)
 	{
-		const MetaView *view = lfirst(lc);
+		const MetaView *view = share->views[i].view;
 		MaintainView *other;
 
 		if (view->source != entry->source || view->state_table <= entry->state_table)
@@ -375,8 +375,8 @@ tm_share_create(const MaintainRows *views, int n)
 	MaintainShare *share = palloc0(sizeof(MaintainShare));
 
 	share->cxt = CurrentMemoryContext;
-	for (int i = 0; i < n; i++)
-		share->views = lappend(share->views, (void *) views[i].view);
+	share->views = views;
+	share->nviews = n;
 	return share;
 }
 

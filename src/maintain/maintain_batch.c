@@ -17,19 +17,13 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "storage/lmgr.h"
-#include "utils/acl.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -79,7 +73,7 @@ static void
 check_states(const MetaView *view, const ViewSpec *spec)
 {
 	tm_view_check_state_columns(view, spec);
-	if (!tm_view_equal_texts(tm_view_state_stamps(spec), view->stamps))
+	if (!tm_view_has_current_states(view, spec))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("stored states of continuous view \"%s\" have another format",

@@ -324,7 +324,10 @@ extern void tm_maintain_check_not_busy(const MaintainView *entry, const MetaView
 
 /* ---- delta_share.c: one pass over a batch for several views ---- */
 
-/* What the views of one batch share, in the current context; to be ended when all have had their turn. */
+/*
+ * What the views of one batch share, in the current context; to be ended when all
+ * have had their turn.  views has to live as long.
+ */
 typedef struct MaintainShare MaintainShare;
 extern MaintainShare *tm_share_create(const MaintainRows *views, int n);
 extern void tm_share_end(MaintainShare *share);

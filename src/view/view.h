@@ -292,6 +292,7 @@ extern char *tm_view_state_keys(const ViewSpec *spec);
 
 /* What the states are today: one text per state, compared before each use. */
 extern List *tm_view_state_stamps(const ViewSpec *spec);
+extern bool tm_view_has_current_states(const MetaView *view, const ViewSpec *spec);
 
 /* Lists of char *. */
 extern bool tm_view_equal_texts(const List *a, const List *b);

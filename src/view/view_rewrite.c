@@ -428,6 +428,12 @@ tm_view_equal_texts(const List *a, const List *b)
 	return true;
 }
 
+bool
+tm_view_has_current_states(const MetaView *view, const ViewSpec *spec)
+{
+	return tm_view_equal_texts(tm_view_state_stamps(spec), view->stamps);
+}
+
 static bool
 has_state_columns(TupleDesc desc, const ViewSpec *spec)
 {

@@ -162,6 +162,7 @@ class Session:
         self.psql = subprocess.Popen(
             ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", database],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, bufsize=1)
+        self.run("SET client_min_messages = warning;")
 
     def run(self, sql):
         self.psql.stdin.write(sql + "\n\\echo <end>\n")

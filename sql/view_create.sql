@@ -113,6 +113,8 @@ CREATE TABLE quiet (LIKE quiet_stream);
 CREATE MATERIALIZED VIEW q_stream WITH (tidemark.continuous) AS SELECT count(*), sum(x), avg(x), bool_and(x > 0) FROM quiet_stream;
 CREATE MATERIALIZED VIEW q_stream_k WITH (tidemark.continuous) AS SELECT k, count(*) FROM quiet_stream GROUP BY k;
 CREATE MATERIALIZED VIEW q_table WITH (tidemark.continuous) AS SELECT count(*), sum(x), stddev(x) FROM quiet;
+-- said once for a table, not for its second view
+CREATE MATERIALIZED VIEW q_table_k WITH (tidemark.continuous) AS SELECT k, count(*) FROM quiet GROUP BY k;
 SELECT * FROM q_stream;
 SELECT * FROM q_stream_k;
 SELECT * FROM q_table;

@@ -56,11 +56,12 @@ add_empty_row(const MetaView *view)
 	tm_maintain_apply(view, &none);
 }
 
-/* A table that only its ingest may write, and nothing ingests into. */
+/* A table that from its first view on only its ingest may write, and nothing ingests into. */
 static void
 notice_no_ingest(const MetaView *view)
 {
-	if (tm_stream_is_stream(view->source) || tm_meta_ingest_find_by_table(view->source) != NULL)
+	if (tm_stream_is_stream(view->source) || tm_meta_ingest_find_by_table(view->source) != NULL ||
+		list_length(tm_meta_view_list(view->source)) > 1)
 		return;
 	ereport(NOTICE,
 			(errmsg("table \"%s\" can now be written by an ingest only, and has none yet",

@@ -244,10 +244,22 @@ tm_check_query_permissions(Query *query)
 #endif
 }
 
-/* Update a row; *update_indexes: do all indexes need a new entry? */
+/*
+ * Which indexes need an entry of a row's new version.  16 and later leave it a
+ * heap-only one when only summarizing indexes (BRIN) have to know of it; an entry
+ * for it in another index would be corruption.
+ */
+typedef enum IndexUpdate
+{
+	TM_INDEXES_NONE,
+	TM_INDEXES_SUMMARIZING,
+	TM_INDEXES_ALL
+} IndexUpdate;
+
+/* Update a row. */
 static inline TM_Result
 tm_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
-					  CommandId cid, Snapshot snapshot, bool *update_indexes)
+					  CommandId cid, Snapshot snapshot, IndexUpdate *indexes)
 {
 	TM_FailureData failure;
 	LockTupleMode lockmode;
@@ -257,10 +269,14 @@ tm_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
 
 	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
 								true, &failure, &lockmode, &which);
-	*update_indexes = which != TU_None;
+	*indexes = which == TU_None ? TM_INDEXES_NONE :
+		which == TU_Summarizing ? TM_INDEXES_SUMMARIZING : TM_INDEXES_ALL;
 #else
+	bool		all;
+
 	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot,
-								true, &failure, &lockmode, update_indexes);
+								true, &failure, &lockmode, &all);
+	*indexes = all ? TM_INDEXES_ALL : TM_INDEXES_NONE;
 #endif
 	return result;
 }
@@ -312,15 +328,16 @@ tm_exec_init_range_table(EState *estate, RangeTblEntry *rte)
 #endif
 }
 
-/* Index entries of an inserted row; the indexes to be checked again later */
+/* Index entries of a row; the indexes to be checked again later */
 static inline List *
 tm_exec_insert_index_tuples(ResultRelInfo *rri, TupleTableSlot *slot,
-							EState *estate)
+							EState *estate, IndexUpdate indexes)
 {
 #if PG_VERSION_NUM >= 160000
 	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL,
-								 false);
+								 indexes == TM_INDEXES_SUMMARIZING);
 #else
+	Assert(indexes == TM_INDEXES_ALL);
 	return ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL);
 #endif
 }

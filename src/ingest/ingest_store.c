@@ -175,7 +175,7 @@ after_insert(StoreRun *run, ResultRelInfo *rri, TupleTableSlot *slot)
 	List	   *recheck = NIL;
 
 	if (rri->ri_NumIndices > 0)
-		recheck = tm_exec_insert_index_tuples(rri, slot, run->estate);
+		recheck = tm_exec_insert_index_tuples(rri, slot, run->estate, TM_INDEXES_ALL);
 
 	/* rows of a table partition without triggers can still be captured */
 	if (rri->ri_TrigDesc != NULL || capture != NULL)

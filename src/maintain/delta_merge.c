@@ -267,7 +267,8 @@ write_added(MergeRun *run)
 	table_multi_insert(run->rel, run->added, run->nadded, run->cid, 0, NULL);
 	for (int i = 0; i < run->nadded; i++)
 	{
-		(void) tm_exec_insert_index_tuples(run->info, run->added[i], run->estate);
+		(void) tm_exec_insert_index_tuples(run->info, run->added[i], run->estate,
+										   TM_INDEXES_ALL);
 		if (run->changed != NULL)
 			tm_row_list_add(run->changed, &run->added[i]->tts_tid);
 		ExecClearTuple(run->added[i]);
@@ -312,26 +313,26 @@ insert_entries(MergeRun *run)
 	if (last == 0)
 		return;
 	info->ri_NumIndices = last;
-	(void) tm_exec_insert_index_tuples(info, run->made, run->estate);
+	(void) tm_exec_insert_index_tuples(info, run->made, run->estate, TM_INDEXES_ALL);
 	info->ri_NumIndices = last + 1;
 }
 
 void
 tm_merge_run_update(MergeRun *run, ItemPointer tid, bool same_key)
 {
-	bool		update_indexes;
+	IndexUpdate indexes;
 	TM_Result	result;
 
 	result = tm_table_tuple_update(run->rel, tid, run->made, run->cid, GetActiveSnapshot(),
-								   &update_indexes);
+								   &indexes);
 	if (result != TM_Ok)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access to the state of a continuous view")));
-	if (update_indexes && same_key)
+	if (indexes == TM_INDEXES_ALL && same_key)
 		insert_entries(run);
-	else if (update_indexes)
-		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate);
+	else if (indexes != TM_INDEXES_NONE)
+		(void) tm_exec_insert_index_tuples(run->info, run->made, run->estate, indexes);
 	if (run->changed != NULL)
 		tm_row_list_add(run->changed, &run->made->tts_tid);
 }

@@ -148,7 +148,7 @@ keep_row(LateRun *run, const StreamRowInfo *info, int row, TupleTableSlot *found
 	values[LATE_RECORDED_AT] = TimestampTzGetDatum(tm_clock_now());
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(run->table, slot, GetCurrentCommandId(true), 0, NULL);
-	list_free(tm_exec_insert_index_tuples(run->info, slot, run->estate));
+	list_free(tm_exec_insert_index_tuples(run->info, slot, run->estate, TM_INDEXES_ALL));
 	ResetPerTupleExprContext(run->estate);
 }
 

@@ -302,7 +302,7 @@ tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values, const ch
 	bool		isnull[META_MAX_ARGS] = {false};
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rows->rel), &TTSOpsHeapTuple);
 	ItemPointerData tid = rows->row->tts_tid;
-	bool		update_indexes;
+	IndexUpdate indexes;
 
 	Assert(n <= META_MAX_ARGS);
 	for (int i = 0; nulls != NULL && i < n; i++)
@@ -310,9 +310,9 @@ tm_meta_rows_update(MetaRows *rows, int n, int *columns, Datum *values, const ch
 	ExecStoreHeapTuple(heap_modify_tuple_by_cols(old, RelationGetDescr(rows->rel), n, columns,
 												 values, isnull), slot, true);
 	if (tm_table_tuple_update(rows->rel, &tid, slot, GetCurrentCommandId(true), rows->snapshot,
-							  &update_indexes) != TM_Ok)
+							  &indexes) != TM_Ok)
 		SERIALIZATION_FAILURE();
-	if (update_indexes)
+	if (indexes == TM_INDEXES_ALL)
 		insert_entries(rows, slot);
 	if (hints != NULL)
 		tm_row_hints_move(hints, hash_of(rows, DatumGetObjectId(key_of(rows, 0)),

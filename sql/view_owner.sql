@@ -209,6 +209,28 @@ SET ROLE regress_owner;
 SELECT tidemark.inject('ev_stream', '{}');
 RESET ROLE;
 
+-- constants of the query: a domain inside an array or a row is checked as who makes the view, never as the extension's owner
+SET ROLE regress_owner;
+CREATE TABLE own.asked (who name);
+GRANT INSERT ON own.asked TO PUBLIC;
+GRANT USAGE ON SCHEMA own TO PUBLIC;
+CREATE FUNCTION own.ask(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO own.asked VALUES (current_user); RETURN true; END $$;
+CREATE DOMAIN own.asking AS int CHECK (own.ask(VALUE));
+CREATE TYPE own.pair AS (a own.asking);
+CREATE TABLE own.plain (k text, id int, event_time timestamptz);
+CREATE MATERIALIZED VIEW own.constants WITH (tidemark.continuous) AS
+    SELECT k, count(*), max('{3}'::own.asking[]) AS most FROM own.plain WHERE id > ALL ('{1}'::own.asking[]) AND (('(1)'::own.pair)).a > 0 GROUP BY k HAVING count(*) > ALL ('{0}'::own.asking[]);
+CREATE MATERIALIZED VIEW own.constants_final WITH (tidemark.continuous, tidemark.emit = 'final', tidemark.late = 'table') AS
+    SELECT window_start, k, count(*) FILTER (WHERE k > ALL ('{1}'::own.asking[])) FROM ev_stream, tidemark.tumble(at, '1 h') WHERE k > ALL ('{2}'::own.asking[]) GROUP BY 1, 2;
+RESET ROLE;
+SELECT count(*) > 0 AS asked, array_agg(DISTINCT who) AS who FROM own.asked;
+-- nor are the tables of a view changed through a table that they become a partition of
+SELECT split_part(c.oid::regclass::text, '.', 2) AS state FROM tidemark_state.view v JOIN pg_class c ON c.oid = v.state_table WHERE v.view = 'own.constants'::regclass \gset
+SET ROLE regress_owner;
+CREATE TABLE own.above (k text, c bigint) PARTITION BY LIST (k);
+ALTER TABLE own.above ATTACH PARTITION tidemark_state.:state DEFAULT;
+RESET ROLE;
+
 -- DROP OWNED takes it all
 DROP OWNED BY regress_owner;
 SELECT * FROM owners();

@@ -446,6 +446,21 @@ check_internal(RangeVar *rel)
 		refuse_internal(relid, view);
 }
 
+/* As a partition, its columns would change with those of its parent. */
+static void
+check_attached(const AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+		if (cmd->subtype == AT_AttachPartition)
+			check_internal(castNode(PartitionCmd, cmd->def)->name);
+	}
+}
+
 static void
 check_internals(Node *stmt)
 {
@@ -465,6 +480,7 @@ check_internals(Node *stmt)
 			break;
 		case T_AlterTableStmt:
 			check_internal(((AlterTableStmt *) stmt)->relation);
+			check_attached((AlterTableStmt *) stmt);
 			break;
 		case T_RenameStmt:
 			check_internal(((RenameStmt *) stmt)->relation);

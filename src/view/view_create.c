@@ -18,7 +18,9 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_tablespace.h"
 #include "commands/defrem.h"
+#include "commands/tablecmds.h"
 #include "commands/tablespace.h"
+#include "commands/view.h"
 #include "executor/spi.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -193,6 +195,49 @@ tm_view_create_late_table(const ViewSpec *spec, int number, const char *space, c
 }
 
 /*
+ * q_<n>, as the extension's owner; from the tree of the query, as CREATE VIEW
+ * does once it has one.  (Rejected: CREATE VIEW with its text.  To parse a
+ * constant is to call its type's input function, and that of an array or row may
+ * run the CHECK of a user's domain: his code, as the extension's owner.)
+ */
+static void
+create_query_view(Query *query, const List *names, int number)
+{
+	Query	   *stored = copyObject(query);
+	CreateStmt *create = makeNode(CreateStmt);
+	const ListCell *name = list_head(names);
+	ObjectAddress view;
+	ListCell   *lc;
+
+	create->relation = makeRangeVar("tidemark_state", psprintf("q_%d", number), -1);
+	create->oncommit = ONCOMMIT_NOOP;
+	foreach(lc, stored->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		Node	   *expr = (Node *) entry->expr;
+
+		if (entry->resjunk)
+			continue;
+		if (name != NULL)
+		{
+			entry->resname = pstrdup(strVal(lfirst(name)));
+			name = lnext(names, name);
+		}
+		create->tableElts = lappend(create->tableElts,
+									makeColumnDef(entry->resname, exprType(expr),
+												  exprTypmod(expr), exprCollation(expr)));
+	}
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("too many column names were specified")));
+	view = DefineRelation(create, RELKIND_VIEW, InvalidOid, NULL, NULL);
+	CommandCounterIncrement();
+	StoreViewQuery(view.objectId, stored, false);
+	CommandCounterIncrement();
+}
+
+/*
  * q_<n>, of the user's query, s_<n>, f_<n> and l_<n>, made by the extension's
  * owner, given to the user.
  */
@@ -207,14 +252,11 @@ create_internals(const ViewSpec *spec, Query *query, const IntoClause *into, int
 	bool		has_final = spec->options.emit != VIEW_EMIT_CHANGES;
 	MetaIdentity identity;
 	char	   *columns;
-	char	   *query_text;
 	Oid			schema = tm_meta_state_schema();
 
 	tm_meta_enter(&identity);
 	columns = tm_view_state_columns(spec);
-	query_text = deparse(copyObject(query));
-	tm_meta_execute(psprintf("CREATE VIEW tidemark_state.q_%d%s AS %s", number,
-							 column_list(into->colNames), query_text));
+	create_query_view(query, into->colNames, number);
 	/* an entry with many versions, deduplicated, is read from the oldest on */
 	tm_meta_execute(psprintf("CREATE TABLE tidemark_state.s_%d (%s, UNIQUE NULLS NOT DISTINCT (%s) "
 							 "WITH (deduplicate_items = off)%s) WITH (fillfactor = 50)%s",

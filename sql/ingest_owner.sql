@@ -114,6 +114,22 @@ GRANT INSERT ON t TO regress_ing_both;
 SELECT tidemark.inject('s', '{"id":5}');
 SELECT differ('rv');
 
+-- tables of the stream that its owner has changed: errors, not what bytes would mean in another type
+SELECT dead_letters AS dead, log FROM tidemark_state.stream WHERE stream = 's'::regclass \gset
+SET ROLE regress_ing_reader;
+ALTER TABLE :log ADD COLUMN more text DEFAULT repeat('A', 400);
+SELECT refused($$ SELECT count(*) FROM s $$);
+SELECT refused($$ SELECT tidemark.inject('s', '{"id":6}') $$);
+ALTER TABLE :log DROP COLUMN more;
+SELECT refused($$ SELECT tidemark.inject('s', '{"id":6}') $$);
+SELECT count(*) FROM s;
+ALTER TABLE :dead ALTER COLUMN key TYPE float8 USING 4e15;
+SELECT refused($$ SELECT * FROM tidemark.dead_letters $$);
+SELECT refused($$ SELECT * FROM tidemark.replay_dead_letters('s') $$);
+ALTER TABLE :dead ALTER COLUMN key TYPE bytea USING NULL, ALTER COLUMN partition TYPE bigint, ALTER COLUMN message TYPE varchar(1000);
+SELECT partition, key, value, message FROM tidemark.dead_letters;
+RESET ROLE;
+
 SET client_min_messages = warning;
 DROP MATERIALIZED VIEW rv;
 DROP FOREIGN TABLE s, idle;

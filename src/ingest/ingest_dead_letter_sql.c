@@ -95,8 +95,11 @@ lock_table(Oid stream)
 static void
 read_table(Oid table, Tuplestorestate *store)
 {
-	char	   *sql = psprintf("SELECT topic, partition, kafka_offset, kafka_timestamp, watermark, "
-							   "key, value, headers, stage, sqlstate, message, recorded_at "
+	/* the casts are for owners who change its columns */
+	char	   *sql = psprintf("SELECT topic::text, partition::integer, kafka_offset::bigint, "
+							   "kafka_timestamp::timestamptz, watermark::timestamptz, "
+							   "key::bytea, value::bytea, headers::jsonb, stage::text, sqlstate::text, "
+							   "message::text, recorded_at::timestamptz "
 							   "FROM tidemark_state.%s", quote_identifier(get_rel_name(table)));
 
 	(void) tm_meta_read_as(table_owner(table), sql, true, store);

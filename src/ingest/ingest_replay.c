@@ -84,7 +84,11 @@ static Tuplestorestate *
 read_letters(const ReplayRun *run, TupleDesc *tupdesc)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
-	char	   *sql = psprintf("SELECT ctid, partition, kafka_offset, kafka_timestamp, watermark, key, value, headers "
+
+	/* the casts are for owners who change its columns */
+	char	   *sql = psprintf("SELECT ctid, partition::integer, kafka_offset::bigint, "
+							   "kafka_timestamp::timestamptz, watermark::timestamptz, "
+							   "key::bytea, value::bytea, headers::jsonb "
 							   "FROM tidemark_state.%s WHERE stage = '%s' "
 							   "ORDER BY partition, kafka_offset FOR UPDATE",
 							   quote_identifier(get_rel_name(run->table)),

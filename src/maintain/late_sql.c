@@ -119,8 +119,10 @@ window_column(const MetaView *view, const char *name)
 static void
 read_table(const MetaView *view, Tuplestorestate *store)
 {
-	char	   *sql = psprintf("SELECT %s, %s, partition, kafka_offset, event_time, watermark, "
-							   "\"row\", recorded_at FROM tidemark_state.%s",
+	/* the casts are for those who change its columns */
+	char	   *sql = psprintf("SELECT (%s)::timestamptz, (%s)::timestamptz, partition::integer, kafka_offset::bigint, "
+							   "event_time::timestamptz, watermark::timestamptz, \"row\"::jsonb, "
+							   "recorded_at::timestamptz FROM tidemark_state.%s",
 							   window_column(view, "window_start"), window_column(view, "window_end"),
 							   quote_identifier(get_rel_name(view->late_table)));
 

@@ -39,6 +39,10 @@
 #define LOG_HEADERS		6
 #define LOG_COLUMNS		6
 
+static const Oid log_types[LOG_COLUMNS] = {
+	INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, JSONBOID
+};
+
 /* A scan of the log in the order of its primary key. */
 typedef struct LogScan
 {
@@ -48,10 +52,32 @@ typedef struct LogScan
 	SysScanDesc scan;
 } LogScan;
 
+/* It belongs to the stream's owner, who may have changed it. */
+static void
+check_columns(Relation log)
+{
+	TupleDesc	desc = RelationGetDescr(log);
+	bool		matches = desc->natts >= LOG_COLUMNS;
+
+	for (int i = 0; matches && i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		matches = i < LOG_COLUMNS ? att->atttypid == log_types[i] : att->attisdropped;
+	}
+	if (!matches)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("columns of table \"%s\" are not those that it was made with",
+						RelationGetRelationName(log)),
+				 errhint("It keeps the messages of a manual stream. Undo the change, or drop the stream and create it again.")));
+}
+
 static void
 begin_scan(LogScan *scan, Oid log_table, int nkeys, ScanKey keys)
 {
 	scan->heap = table_open(log_table, AccessShareLock);
+	check_columns(scan->heap);
 	list_free(RelationGetIndexList(scan->heap));	/* sets rd_pkindex */
 	if (!OidIsValid(scan->heap->rd_pkindex))
 		ereport(ERROR,
@@ -143,8 +169,8 @@ copy_bytes(Datum datum, size_t *len)
 static void
 load_message(HeapTuple tuple, TupleDesc tupdesc, KafkaMessage *msg)
 {
-	Datum		values[LOG_COLUMNS];
-	bool		isnull[LOG_COLUMNS];
+	Datum	   *values = palloc(sizeof(Datum) * tupdesc->natts);
+	bool	   *isnull = palloc(sizeof(bool) * tupdesc->natts);
 
 	heap_deform_tuple(tuple, tupdesc, values, isnull);
 	memset(msg, 0, sizeof(*msg));
@@ -159,6 +185,8 @@ load_message(HeapTuple tuple, TupleDesc tupdesc, KafkaMessage *msg)
 		msg->value = copy_bytes(values[LOG_VALUE - 1], &msg->value_len);
 	if (!isnull[LOG_HEADERS - 1])
 		tm_stream_headers_from_jsonb(values[LOG_HEADERS - 1], msg);
+	pfree(values);
+	pfree(isnull);
 }
 
 int
@@ -201,8 +229,6 @@ bytes_to_datum(const char *bytes, size_t len)
 int64
 tm_stream_log_append(Oid log_table, const KafkaMessage *msg)
 {
-	Oid			types[LOG_COLUMNS] = {INT4OID, INT8OID, TIMESTAMPTZOID,
-	BYTEAOID, BYTEAOID, JSONBOID};
 	Datum		values[LOG_COLUMNS] = {0};
 	char		nulls[LOG_COLUMNS];
 	bool		isnull;
@@ -240,7 +266,7 @@ tm_stream_log_append(Oid log_table, const KafkaMessage *msg)
 	appendStringInfo(&sql, "INSERT INTO %s VALUES ($1, $2, $3, $4, $5, $6)",
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(log_table)),
 												get_rel_name(log_table)));
-	if (SPI_execute_with_args(sql.data, LOG_COLUMNS, types, values, nulls,
+	if (SPI_execute_with_args(sql.data, LOG_COLUMNS, (Oid *) log_types, values, nulls,
 							  false, 0) != SPI_OK_INSERT || SPI_processed != 1)
 		elog(ERROR, "could not append to \"%s\"", get_rel_name(log_table));
 	SPI_finish();

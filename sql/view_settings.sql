@@ -36,6 +36,27 @@ SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, MDY';
 SET IntervalStyle = 'postgres';
 
+-- quote_all_identifiers and array_nulls: those of CREATE too, and stored states are told apart by names that do not depend on them, nor on a schema's name
+SET array_nulls = off;
+CREATE MATERIALIZED VIEW quoted WITH (tidemark.continuous) AS
+    SELECT quote_ident(name) AS q, ('{' || name || ',NULL}')::text[] AS a, count(*), avg(n), stddev(n), max(x), max(ARRAY[k]) AS largest FROM ev WHERE name <> '' GROUP BY 1, 2;
+RESET array_nulls;
+CREATE SCHEMA app;
+CREATE FUNCTION app.larger(bigint, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT greatest($1, $2) $$;
+CREATE AGGREGATE app.largest(bigint) (SFUNC = app.larger, STYPE = bigint, COMBINEFUNC = app.larger);
+CREATE MATERIALIZED VIEW renamed WITH (tidemark.continuous) AS SELECT k, app.largest(x) FROM ev GROUP BY k;
+SET quote_all_identifiers = on;
+SELECT count(*) AS fed FROM feed('ev_stream', series(30), 7);
+SELECT count(*) > 0 AS readable FROM quoted;
+SELECT count(*) AS problems FROM tidemark.verify('quoted');
+ALTER SCHEMA app RENAME TO app2;
+SELECT count(*) AS fed FROM feed('ev_stream', series(30), 7);
+SELECT count(*) AS problems FROM tidemark.verify('renamed');
+RESET quote_all_identifiers;
+SELECT count(*) AS fed FROM feed('ev_stream', series(30), 7);
+SELECT view, problem, count(*) FROM (VALUES ('quoted'), ('renamed')) v(view), tidemark.verify(view::regclass) GROUP BY 1, 2;
+SELECT DISTINCT state, reason FROM tidemark.views;
+
 -- search_path: functions and operators are those of CREATE; a trap before pg_catalog catches nothing
 CREATE SCHEMA trap;
 CREATE FUNCTION trap.upper(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN 'trapped'; END $$;
@@ -110,6 +131,7 @@ SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
 DROP TABLE ev, public.factor;
 DROP SCHEMA trap CASCADE;
+DROP SCHEMA app2 CASCADE;
 DROP SEQUENCE seq;
 DROP OPERATOR ~~~ (int, int);
 DROP AGGREGATE vol_sum(bigint);

@@ -86,7 +86,7 @@ static uint32
 make_stamp(Form_pg_aggregate form)
 {
 	char	   *text = psprintf("%d %s", tm_state_format(form->aggserialfn),
-								format_procedure_qualified(form->aggtransfn));
+								tm_view_function_name(form->aggtransfn));
 
 	return DatumGetUInt32(hash_any((unsigned char *) text, strlen(text)));
 }

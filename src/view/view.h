@@ -290,6 +290,12 @@ extern double tm_view_column_tolerance(const ViewSpec *spec, int column);
 extern char *tm_view_state_columns(const ViewSpec *spec);
 extern char *tm_view_state_keys(const ViewSpec *spec);
 
+/*
+ * name(type, ...) of a function: the same whatever the settings are, and wherever
+ * its schema and its types are.
+ */
+extern char *tm_view_function_name(Oid function);
+
 /* What the states are today: one text per state, compared before each use. */
 extern List *tm_view_state_stamps(const ViewSpec *spec);
 extern bool tm_view_has_current_states(const MetaView *view, const ViewSpec *spec);

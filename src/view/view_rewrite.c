@@ -21,7 +21,6 @@
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -381,6 +380,38 @@ tm_view_state_keys(const ViewSpec *spec)
 	return buf.data;
 }
 
+static char *
+get_type_name(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type);
+	name = pstrdup(NameStr(((Form_pg_type) GETSTRUCT(tuple))->typname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+char *
+tm_view_function_name(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	StringInfoData buf;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s(", NameStr(proc->proname));
+	for (int i = 0; i < proc->pronargs; i++)
+		appendStringInfo(&buf, i > 0 ? ",%s" : "%s", get_type_name(proc->proargtypes.values[i]));
+	appendStringInfoChar(&buf, ')');
+	ReleaseSysCache(tuple);
+	return buf.data;
+}
+
 /*
  * The server's own transition types may change with its major version.  Others
  * cannot, while a column is of that type; but they may be renamed.
@@ -405,8 +436,8 @@ tm_view_state_stamps(const ViewSpec *spec)
 			stamps = lappend(stamps,
 							 psprintf("%s %s%s",
 									  state->transtype < FirstNormalObjectId ?
-									  format_type_be_qualified(state->transtype) : "-",
-									  format_procedure_qualified(form->aggtransfn),
+									  get_type_name(state->transtype) : "-",
+									  tm_view_function_name(form->aggtransfn),
 									  state->transtype == INTERNALOID ?
 									  psprintf(" %d", tm_state_format(form->aggserialfn)) : ""));
 		ReleaseSysCache(tuple);

@@ -31,6 +31,8 @@ static const char *const stored_settings[] = {
 	"extra_float_digits",
 	"default_text_search_config",
 	"timezone_abbreviations",
+	"array_nulls",
+	"quote_all_identifiers",
 };
 
 List *

@@ -55,6 +55,9 @@ CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT count(*) FROM (S
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT session_start, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY session_start;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY k;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, name, session_start, count(*) FROM (SELECT k, name, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY k, name, session_start;
+-- one key twice is not two keys
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT a, b, session_start, session_end, count(*) FROM (SELECT k AS a, k AS b, tidemark.session_start(at, '10 s') OVER w, tidemark.session_end(at, '10 s') OVER w FROM ev WINDOW w AS (PARTITION BY k, name ORDER BY at)) s GROUP BY a, b, session_start, session_end;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, s, t, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER w AS s, tidemark.session_start(at, '10 s') OVER w AS t FROM ev WINDOW w AS (PARTITION BY k ORDER BY at)) s GROUP BY k, s, t;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k % 2, session_start, count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY k % 2, session_start;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, date_trunc('hour', session_start), count(*) FROM (SELECT k, tidemark.session_start(at, '10 s') OVER (PARTITION BY k ORDER BY at) FROM ev) s GROUP BY k, 2;
 

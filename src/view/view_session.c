@@ -429,13 +429,40 @@ is_partition_key(const SessionParse *parse, const TargetEntry *column)
 	return false;
 }
 
-/* GROUP BY: each key of PARTITION BY once, and one bound or both. */
+/* Is it a group key, under any of the names that the subquery gives it? */
+static bool
+is_grouped_by(const SessionParse *parse, const Node *partition_key)
+{
+	ListCell   *lc;
+
+	foreach(lc, parse->spec->query->groupClause)
+	{
+		TargetEntry *column = get_key_column(parse, lfirst(lc));
+
+		if (column != NULL && equal(column->expr, partition_key))
+			return true;
+	}
+	return false;
+}
+
+/* Two groups that are the same key do not make up for another one. */
+static bool
+has_partition_keys(const SessionParse *parse)
+{
+	WindowClause *window = get_window_clause(parse->level, parse->call->winref);
+	ListCell   *lc;
+
+	foreach(lc, window->partitionClause)
+		if (!is_grouped_by(parse, get_sortgroupclause_expr(lfirst(lc), parse->level->targetList)))
+		return false;
+	return true;
+}
+
+/* GROUP BY: all keys of PARTITION BY, and one bound or both. */
 static void
 check_groups(SessionParse *parse)
 {
 	Query	   *query = parse->spec->query;
-	WindowClause *window = get_window_clause(parse->level, parse->call->winref);
-	int			npartition = 0;
 	int			nbounds = 0;
 	ListCell   *lc;
 
@@ -447,15 +474,13 @@ check_groups(SessionParse *parse)
 
 		if (column != NULL && get_bound(column->expr) != SESSION_NONE)
 			nbounds++;
-		else if (column != NULL && is_partition_key(parse, column))
-			npartition++;
-		else
+		else if (column == NULL || !is_partition_key(parse, column))
 			tm_view_refuse(parse->pstate,
 						   exprLocation(get_sortgroupclause_expr(lfirst(lc), query->targetList)),
 						   "grouping sessions by anything but their key and their bounds is",
 						   "Group by the columns of PARTITION BY, session_start and session_end.");
 	}
-	if (npartition != list_length(window->partitionClause) || nbounds == 0 ||
+	if (!has_partition_keys(parse) || nbounds == 0 ||
 		nbounds != is_grouped(parse, SESSION_START) + is_grouped(parse, SESSION_END))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

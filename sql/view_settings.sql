@@ -110,6 +110,9 @@ SELECT e AS expression, refusal(e) FROM unnest(ARRAY['now()', 'transaction_times
     'pg_backend_pid()', 'pg_postmaster_start_time()', 'pg_conf_load_time()', 'inet_client_addr()', 'inet_client_port()', 'inet_server_addr()', 'inet_server_port()', 'getpgusername()', 'pg_client_encoding()', 'pg_my_temp_schema()',
     'row_security_active(''ev'')', 'random()', 'gen_random_uuid()', 'nextval(''seq'')', 'lastval()', 'pg_sleep(0)', 'x + random()', 'now() - at', '(SELECT now())', 'EXISTS (SELECT FROM generate_series(1, random()::int))',
     'at > ''now''', 'pg_typeof(x)', 'age(at, at)', 'to_char(at, ''TZ'')']) e;
+-- whoever asks, by whatever name the server has for it (16 has SYSTEM_USER, too)
+SELECT p.oid::regprocedure, refusal(format('%s()::text', p.oid::regproc)) FROM pg_proc p
+ WHERE pronamespace = 'pg_catalog'::regnamespace AND proname LIKE '%\_user' AND pronargs = 0 AND refusal(format('%s()::text', p.oid::regproc)) NOT LIKE format('0A000 function %s() is not supported%%', proname);
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, now(), count(*) FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, CURRENT_DATE, count(*) FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev WHERE at > now() - interval '1 h' GROUP BY k;

@@ -20,6 +20,8 @@
 
 #include "view/view_internal.h"
 
+#define SYSTEM_USER_OID 6311	/* SYSTEM_USER, new in 16 */
+
 void
 tm_view_refuse(ParseState *pstate, int location, const char *what, const char *hint)
 {
@@ -45,6 +47,7 @@ depends_on_context(Oid funcid)
 		case F_MXID_AGE:
 		case F_CURRENT_USER:
 		case F_SESSION_USER:
+		case SYSTEM_USER_OID:
 		case F_CURRENT_SCHEMA:
 		case F_CURRENT_SCHEMAS:
 		case F_CURRENT_DATABASE:

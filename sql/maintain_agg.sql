@@ -122,6 +122,8 @@ CREATE FUNCTION shown8(bigint, bigint) RETURNS text LANGUAGE plpgsql IMMUTABLE A
 CREATE AGGREGATE u_extra8(bigint) (SFUNC = int8pl, STYPE = bigint, COMBINEFUNC = int8pl, INITCOND = '0', FINALFUNC = shown8, FINALFUNC_EXTRA);
 CREATE FUNCTION var_add(bigint, VARIADIC bigint[]) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT $1 + coalesce((SELECT sum(u)::bigint FROM unnest($2) u), 0) $$;
 CREATE AGGREGATE u_var(VARIADIC bigint[]) (SFUNC = var_add, STYPE = bigint, COMBINEFUNC = int8pl, INITCOND = '0');
+CREATE FUNCTION text_greatest(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT greatest($1, $2) $$;
+CREATE AGGREGATE u_format(VARIADIC "any") (SFUNC = format, STYPE = text, COMBINEFUNC = text_greatest, INITCOND = '%s');
 CREATE AGGREGATE u_no_combine(bigint) (SFUNC = int8pl, STYPE = bigint);
 CREATE FUNCTION text_longer(text, text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT CASE WHEN length($1) > length($2) OR (length($1) = length($2) AND $1 > $2) THEN $1 ELSE $2 END $$;
 CREATE AGGREGATE u_longest(text) (SFUNC = text_longer, STYPE = text, COMBINEFUNC = text_longer);
@@ -129,6 +131,8 @@ CREATE MATERIALIZED VIEW u WITH (tidemark.continuous) AS
     SELECT k, u_sum(x), u_sum0(x), u_lax(x) - count(x) * 0 AS lax, u_pair(x), u_pair_raw(x), (u_pair_raw(x)).s, u_max(x), u_max(name) AS mn, u_max(name COLLATE "C") AS mc, u_max_extra(n), u_extra8(x),
            u_var(x, k, 3) AS var, u_var(VARIADIC ARRAY[x, k]) AS var2, u_longest(repeat(name, 1 + abs(x)::int % 10)) AS longest FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW u_tops WITH (tidemark.continuous) AS SELECT k, u_top3(x), u_top3(name) AS names, u_top3(n) AS ns FROM ev GROUP BY k;
+-- an array that is the list of arguments, and one that is an argument
+CREATE MATERIALIZED VIEW u_lists WITH (tidemark.continuous) AS SELECT k, u_format(VARIADIC ARRAY[k::text, 'z']) AS list, u_format(ARRAY[k::text, 'z']) AS argument, u_format(ARRAY[k::text, 'z']) || u_format(VARIADIC ARRAY[k::text, 'z']) AS both FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW u_none WITH (tidemark.continuous) AS SELECT u_sum(x), u_sum0(x), u_pair(x), u_max(x), u_top3(n), u_extra8(x), u_var(x), u_lax(x) FROM ev WHERE false;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_no_combine(x) FROM ev;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_extra(x) FROM ev;
@@ -138,6 +142,7 @@ SELECT view, state, reason FROM tidemark.views WHERE state <> 'live' ORDER BY vi
 SELECT * FROM check_all(1e-5);
 SELECT * FROM u_none;
 SELECT k, u_pair, u_max_extra, longest FROM u ORDER BY k;
+SELECT * FROM u_lists ORDER BY k;
 
 -- an aggregate that is redefined: its stored states are not used any more
 BEGIN;
@@ -252,6 +257,6 @@ DROP EXTENSION tidemark CASCADE;
 DROP TABLE ev;
 DROP FUNCTION check_view, check_all, feed, series, applied, try_all, pairings;
 DROP AGGREGATE u_typed(anyelement), u_sum(bigint), u_sum0(bigint), u_lax(bigint), u_pair(bigint), u_pair_raw(bigint), u_top3(anycompatible), u_max(anyelement), u_max_extra(anyelement),
-    u_extra(anyelement), u_extra8(bigint), u_var(VARIADIC bigint[]), u_no_combine(bigint), u_longest(text);
-DROP FUNCTION typed, lax, lax_combine, pair_add, pair_combine, pair_final, top3_add, top3_combine, larger, same, shown, count_any, shown8, var_add, text_longer;
+    u_extra(anyelement), u_extra8(bigint), u_var(VARIADIC bigint[]), u_format(VARIADIC "any"), u_no_combine(bigint), u_longest(text);
+DROP FUNCTION typed, lax, lax_combine, pair_add, pair_combine, pair_final, top3_add, top3_combine, larger, same, shown, count_any, shown8, var_add, text_longer, text_greatest;
 DROP TYPE pair, mood;

@@ -211,6 +211,7 @@ tm_view_same_state(const Aggref *a, const Aggref *b)
 
 	if (!equal(a->args, b->args) || !equal(a->aggfilter, b->aggfilter) ||
 		a->inputcollid != b->inputcollid || a->aggstar != b->aggstar ||
+		a->aggvariadic != b->aggvariadic ||
 		!equal(a->aggargtypes, b->aggargtypes))
 		return false;
 	if (a->aggfnoid == b->aggfnoid)

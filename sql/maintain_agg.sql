@@ -124,6 +124,7 @@ CREATE FUNCTION var_add(bigint, VARIADIC bigint[]) RETURNS bigint LANGUAGE sql I
 CREATE AGGREGATE u_var(VARIADIC bigint[]) (SFUNC = var_add, STYPE = bigint, COMBINEFUNC = int8pl, INITCOND = '0');
 CREATE FUNCTION text_greatest(text, text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT greatest($1, $2) $$;
 CREATE AGGREGATE u_format(VARIADIC "any") (SFUNC = format, STYPE = text, COMBINEFUNC = text_greatest, INITCOND = '%s');
+CREATE AGGREGATE u_total(bigint) (SFUNC = int8_avg_accum, STYPE = internal, COMBINEFUNC = int8_avg_combine, SERIALFUNC = int8_avg_serialize, DESERIALFUNC = int8_avg_deserialize, FINALFUNC = numeric_poly_sum);
 CREATE AGGREGATE u_no_combine(bigint) (SFUNC = int8pl, STYPE = bigint);
 CREATE FUNCTION text_longer(text, text) RETURNS text LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT CASE WHEN length($1) > length($2) OR (length($1) = length($2) AND $1 > $2) THEN $1 ELSE $2 END $$;
 CREATE AGGREGATE u_longest(text) (SFUNC = text_longer, STYPE = text, COMBINEFUNC = text_longer);
@@ -133,6 +134,9 @@ CREATE MATERIALIZED VIEW u WITH (tidemark.continuous) AS
 CREATE MATERIALIZED VIEW u_tops WITH (tidemark.continuous) AS SELECT k, u_top3(x), u_top3(name) AS names, u_top3(n) AS ns FROM ev GROUP BY k;
 -- an array that is the list of arguments, and one that is an argument
 CREATE MATERIALIZED VIEW u_lists WITH (tidemark.continuous) AS SELECT k, u_format(VARIADIC ARRAY[k::text, 'z']) AS list, u_format(ARRAY[k::text, 'z']) AS argument, u_format(ARRAY[k::text, 'z']) || u_format(VARIADIC ARRAY[k::text, 'z']) AS both FROM ev GROUP BY k;
+-- made of the functions that sum(bigint) and avg(bigint) have in the server, but not in a view
+CREATE MATERIALIZED VIEW u_totals WITH (tidemark.continuous) AS SELECT k, sum(x), u_total(x), avg(x) FROM ev GROUP BY k;
+CREATE MATERIALIZED VIEW u_totals2 WITH (tidemark.continuous) AS SELECT u_total(x), avg(x), k FROM ev GROUP BY k HAVING sum(x) > 0;
 CREATE MATERIALIZED VIEW u_none WITH (tidemark.continuous) AS SELECT u_sum(x), u_sum0(x), u_pair(x), u_max(x), u_top3(n), u_extra8(x), u_var(x), u_lax(x) FROM ev WHERE false;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_no_combine(x) FROM ev;
 CREATE MATERIALIZED VIEW refused WITH (tidemark.continuous) AS SELECT u_extra(x) FROM ev;
@@ -257,6 +261,6 @@ DROP EXTENSION tidemark CASCADE;
 DROP TABLE ev;
 DROP FUNCTION check_view, check_all, feed, series, applied, try_all, pairings;
 DROP AGGREGATE u_typed(anyelement), u_sum(bigint), u_sum0(bigint), u_lax(bigint), u_pair(bigint), u_pair_raw(bigint), u_top3(anycompatible), u_max(anyelement), u_max_extra(anyelement),
-    u_extra(anyelement), u_extra8(bigint), u_var(VARIADIC bigint[]), u_format(VARIADIC "any"), u_no_combine(bigint), u_longest(text);
+    u_extra(anyelement), u_extra8(bigint), u_var(VARIADIC bigint[]), u_format(VARIADIC "any"), u_total(bigint), u_no_combine(bigint), u_longest(text);
 DROP FUNCTION typed, lax, lax_combine, pair_add, pair_combine, pair_final, top3_add, top3_combine, larger, same, shown, count_any, shown8, var_add, text_longer, text_greatest;
 DROP TYPE pair, mood;

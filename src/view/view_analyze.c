@@ -216,6 +216,9 @@ tm_view_same_state(const Aggref *a, const Aggref *b)
 		return false;
 	if (a->aggfnoid == b->aggfnoid)
 		return true;
+	/* what is compared below does not make its state here */
+	if (tm_view_is_int8_sum(a->aggfnoid) != tm_view_is_int8_sum(b->aggfnoid))
+		return false;
 	ta = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(a->aggfnoid));
 	tb = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(b->aggfnoid));
 	if (!HeapTupleIsValid(ta) || !HeapTupleIsValid(tb))

@@ -128,11 +128,33 @@ CREATE FUNCTION vol_add(bigint, bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 
 CREATE AGGREGATE vol_sum(bigint) (SFUNC = vol_add, STYPE = bigint, COMBINEFUNC = vol_add, INITCOND = '0');
 CREATE MATERIALIZED VIEW volatile_inside WITH (tidemark.continuous) AS SELECT vol_sum(x) FROM ev;
 SELECT * FROM check_view('volatile_inside');
+-- plain views: what they call counts, however deep; the position is where the query reads one
+CREATE VIEW clock AS SELECT f, f AS k, now() AS t FROM public.factor;
+CREATE VIEW dice AS SELECT f AS k FROM public.factor WHERE random() >= 0;
+CREATE VIEW whose AS WITH w AS (SELECT f, CURRENT_USER AS u FROM public.factor) SELECT f AS k, (SELECT u FROM w LIMIT 1) FROM public.factor;
+CREATE VIEW deep AS SELECT k FROM public.factor, LATERAL (SELECT EXISTS (SELECT FROM clock) AS any, f AS k) s;
+CREATE VIEW calm AS SELECT f AS k, (SELECT max(f) FROM public.factor) AS m FROM public.factor;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ev.k, min(c.t) FROM ev JOIN clock c ON c.k = ev.k GROUP BY ev.k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ev.k, count(*) FROM ev JOIN dice USING (k) GROUP BY ev.k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ev.k, count(*) FROM ev CROSS JOIN whose GROUP BY ev.k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ev.k, count(*) FROM ev, (WITH c AS (SELECT k FROM deep) SELECT k FROM c) s WHERE s.k = ev.k GROUP BY ev.k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev WHERE EXISTS (SELECT FROM calm JOIN dice USING (k) WHERE calm.k = ev.k) GROUP BY k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, session_start, count(*) FROM (SELECT ev.k, tidemark.session_start(at, '10 s') OVER (PARTITION BY ev.k ORDER BY at) FROM ev JOIN deep ON deep.k = ev.k) s GROUP BY k, session_start;
+CREATE MATERIALIZED VIEW calm_inside WITH (tidemark.continuous) AS SELECT ev.k, max(m), count(*) FROM ev JOIN calm USING (k) GROUP BY ev.k;
+SELECT * FROM check_view('calm_inside');
+-- nor may it call such a function later
+CREATE OR REPLACE VIEW calm AS SELECT f AS k, (SELECT max(f) FROM public.factor WHERE now() IS NOT NULL) AS m FROM public.factor;
+SELECT feed('ev_stream', series(10, 120), 3);
+SELECT state, reason FROM tidemark.views WHERE view = 'calm_inside'::regclass;
+REFRESH MATERIALIZED VIEW calm_inside;
+CREATE OR REPLACE VIEW calm AS SELECT f AS k, (SELECT min(f) FROM public.factor) AS m FROM public.factor;
+REFRESH MATERIALIZED VIEW calm_inside;
+SELECT * FROM check_view('calm_inside');
 
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
-DROP TABLE ev, public.factor;
+DROP TABLE ev, public.factor CASCADE;
 DROP SCHEMA trap CASCADE;
 DROP SCHEMA app2 CASCADE;
 DROP SEQUENCE seq;

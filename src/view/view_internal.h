@@ -17,6 +17,13 @@
  */
 extern void tm_view_refuse_functions(const Query *query, ParseState *pstate);
 
+/*
+ * The same for the query of a plain view that is read at location.  Views that
+ * it reads itself are for the caller to find.
+ */
+extern void tm_view_refuse_functions_of_view(const Query *query, ParseState *pstate,
+											 const char *view, int location);
+
 /* 0A000 with position, message and hint. */
 extern void tm_view_refuse(ParseState *pstate, int location, const char *what,
 						   const char *hint);

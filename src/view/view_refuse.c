@@ -6,9 +6,10 @@
  * verify() and backfill later, by another process and perhaps another role.
  * So a function whose answer depends on the moment, the session or the user
  * would make the two differ.  Volatile functions are told by their volatility;
- * now() and its relatives are STABLE, so they are told by name.
+ * now() and its relatives are STABLE, so they are told by name.  Plain views
+ * that the query reads are part of it.
  *
- * Runs in: backends, at CREATE.
+ * Runs in: backends, at CREATE and when a view is loaded.
  */
 #include "postgres.h"
 
@@ -21,6 +22,9 @@
 #include "view/view_internal.h"
 
 #define SYSTEM_USER_OID 6311	/* SYSTEM_USER, new in 16 */
+
+#define CONTEXT_HINT " result depends on when and by whom the view is computed; use a column of the source."
+#define VOLATILE_HINT "The view could not be recomputed with the same result."
 
 void
 tm_view_refuse(ParseState *pstate, int location, const char *what, const char *hint)
@@ -85,20 +89,37 @@ is_refused_function(Oid funcid, void *context)
 		func_volatile(funcid) == PROVOLATILE_VOLATILE;
 }
 
+/* What is being walked. */
+typedef struct RefuseContext
+{
+	ParseState *pstate;
+	const char *view;			/* a plain view that the query reads, or NULL */
+	int			location;		/* of the view; its expressions have none */
+} RefuseContext;
+
+/* 0A000: "what verb not supported", where it stands or where the view is read. */
+static void
+refuse_node(const RefuseContext *context, const Node *node, const char *what, const char *verb,
+			const char *hint)
+{
+	if (context->view != NULL)
+		tm_view_refuse(context->pstate, context->location,
+					   psprintf("%s in view \"%s\" %s", what, context->view, verb), hint);
+	tm_view_refuse(context->pstate, exprLocation(node), psprintf("%s %s", what, verb), hint);
+}
+
 static bool
-refuse_walker(Node *node, ParseState *pstate)
+refuse_walker(Node *node, RefuseContext *context)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, refuse_walker, pstate, 0);
+		return query_tree_walker((Query *) node, refuse_walker, context, 0);
 	if (IsA(node, SQLValueFunction))
-		tm_view_refuse(pstate, exprLocation(node),
-					   "CURRENT_DATE, CURRENT_USER and their relatives are",
-					   "Their result depends on when and by whom the view is computed; use a column of the source.");
+		refuse_node(context, node, "CURRENT_DATE, CURRENT_USER and their relatives", "are",
+					"Their" CONTEXT_HINT);
 	if (IsA(node, NextValueExpr))
-		tm_view_refuse(pstate, exprLocation(node), "nextval() is",
-					   "The view could not be recomputed with the same result.");
+		refuse_node(context, node, "nextval()", "is", VOLATILE_HINT);
 	if (check_functions_in_node(node, is_refused_function, NULL))
 	{
 		Oid			funcid = InvalidOid;
@@ -108,20 +129,30 @@ refuse_walker(Node *node, ParseState *pstate)
 		else if (IsA(node, OpExpr))
 			funcid = ((OpExpr *) node)->opfuncid;
 		if (OidIsValid(funcid) && depends_on_context(funcid))
-			tm_view_refuse(pstate, exprLocation(node),
-						   psprintf("function %s() is", get_func_name(funcid)),
-						   "Its result depends on when and by whom the view is computed; use a column of the source.");
-		tm_view_refuse(pstate, exprLocation(node),
-					   OidIsValid(funcid) ?
-					   psprintf("volatile function %s() is", get_func_name(funcid)) :
-					   "a volatile function is",
-					   "The view could not be recomputed with the same result.");
+			refuse_node(context, node, psprintf("function %s()", get_func_name(funcid)), "is",
+						"Its" CONTEXT_HINT);
+		refuse_node(context, node,
+					OidIsValid(funcid) ?
+					psprintf("volatile function %s()", get_func_name(funcid)) :
+					"a volatile function",
+					"is", VOLATILE_HINT);
 	}
-	return expression_tree_walker(node, refuse_walker, pstate);
+	return expression_tree_walker(node, refuse_walker, context);
 }
 
 void
 tm_view_refuse_functions(const Query *query, ParseState *pstate)
 {
-	(void) query_tree_walker((Query *) query, refuse_walker, pstate, 0);
+	RefuseContext context = {.pstate = pstate};
+
+	(void) query_tree_walker((Query *) query, refuse_walker, &context, 0);
+}
+
+void
+tm_view_refuse_functions_of_view(const Query *query, ParseState *pstate, const char *view,
+								 int location)
+{
+	RefuseContext context = {.pstate = pstate,.view = view,.location = location};
+
+	(void) query_tree_walker((Query *) query, refuse_walker, &context, 0);
 }

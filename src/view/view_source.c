@@ -90,10 +90,19 @@ relation_location(const Query *query, Index rti)
 
 static bool inner_relations_walker(Node *node, SourceSearch *search);
 
-/*
- * A relation of an inner query level must be an ordinary table.  A plain view
- * is what its query reads.
- */
+/* A plain view is what its query reads and calls. */
+static void
+search_view(SourceSearch *search, Oid view)
+{
+	Query	   *query = tm_view_get_query(view);
+
+	check_stack_depth();
+	tm_view_refuse_functions_of_view(query, search->pstate, get_rel_name(view),
+									 search->location);
+	(void) inner_relations_walker((Node *) query, search);
+}
+
+/* A relation of an inner query level must be an ordinary table. */
 static void
 check_inner_relation(SourceSearch *search, Oid relid)
 {
@@ -112,7 +121,7 @@ check_inner_relation(SourceSearch *search, Oid relid)
 		return;
 	search->below = lappend_oid(search->below, relid);
 	if (get_rel_relkind(relid) == RELKIND_VIEW)
-		(void) inner_relations_walker((Node *) tm_view_get_query(relid), search);
+		search_view(search, relid);
 }
 
 static bool
@@ -156,7 +165,7 @@ classify_relation(SourceSearch *search, RangeTblEntry *rte, Index rti)
 		search->tables = lappend_int(search->tables, rti);
 		search->location = relation_location(search->top, rti);
 		if (rte->relkind == RELKIND_VIEW)
-			(void) inner_relations_walker((Node *) tm_view_get_query(rte->relid), search);
+			search_view(search, rte->relid);
 	}
 }
 

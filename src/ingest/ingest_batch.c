@@ -90,6 +90,7 @@ typedef struct BatchRun
 	char	   *fail_reason;
 	char	   *fail_hint;
 	int			nmessages;		/* to apply: fewer when on_error = fail */
+	bool		changed;		/* the catalog is elsewhere */
 } BatchRun;
 
 /* ---- locks and lists ---- */
@@ -163,6 +164,42 @@ list_partitions(const IngestBatch *batch, int *count)
 	return result;
 }
 
+static int
+compare_partitions(const void *number, const void *partition)
+{
+	return compare_numbers(number, &((const MetaPartition *) partition)->partition);
+}
+
+static MetaPartition *
+find_partition(BatchRun *run, int32 number)
+{
+	return bsearch(&number, run->partitions, run->npartitions, sizeof(MetaPartition),
+				   compare_partitions);
+}
+
+/*
+ * Does the catalog stand where the consumer has read from?  Who drops an ingest
+ * and starts it again, or resets it, in one transaction leaves a worker that
+ * reads elsewhere, ahead or behind, and sees the ingest run all the time.
+ */
+static bool
+is_elsewhere(BatchRun *run, int wanted)
+{
+	const IngestBatch *batch = run->batch;
+
+	if (batch->from == NULL)
+		return false;
+	for (int i = 0; i < batch->npositions; i++)
+	{
+		const MetaPartition *p = find_partition(run, batch->positions[i].partition);
+
+		if (p == NULL || p->next_offset != batch->from[i])
+			return true;
+	}
+	return run->npartitions != wanted;
+}
+
+/* Sets run->changed when nothing can be applied. */
 static void
 lock_partitions(BatchRun *run)
 {
@@ -171,6 +208,9 @@ lock_partitions(BatchRun *run)
 
 	run->partitions = tm_meta_partition_lock(run->ingest->stream, wanted, numbers,
 											 &run->npartitions);
+	run->changed = is_elsewhere(run, wanted);
+	if (run->changed)
+		return;
 	if (run->npartitions != wanted)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -183,18 +223,11 @@ lock_partitions(BatchRun *run)
 		run->expected[i] = run->partitions[i].next_offset;
 }
 
-static int
-compare_partitions(const void *number, const void *partition)
-{
-	return compare_numbers(number, &((const MetaPartition *) partition)->partition);
-}
-
 static MetaPartition *
 get_partition(BatchRun *run, int32 number)
 {
 	if (run->last == NULL || run->last->partition != number)
-		run->last = bsearch(&number, run->partitions, run->npartitions,
-							sizeof(MetaPartition), compare_partitions);
+		run->last = find_partition(run, number);
 	if (run->last == NULL)
 		elog(ERROR, "partition %d is not part of the batch", number);
 	return run->last;
@@ -544,6 +577,8 @@ finish_positions(BatchRun *run)
 			shed_partition(run, position, p);
 		if (p->end_offset >= 0 && p->end_offset < p->next_offset)
 			p->end_offset = p->next_offset;
+		if (run->batch->next != NULL)
+			run->batch->next[i] = p->next_offset;
 	}
 }
 
@@ -612,6 +647,8 @@ run_steps(void *arg)
 
 	tm_ingest_set_constraints_immediate();
 	lock_partitions(run);
+	if (run->changed)
+		return;
 	TM_FAULT("locked");
 	tm_worker_report_phase(WORKER_PHASE_DECODE);
 	decode_batch(run);
@@ -684,6 +721,8 @@ tm_ingest_batch_apply(Oid stream, IngestBatch *batch)
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(before);
 	MemoryContextDelete(cxt);
+	if (run.changed)
+		return INGEST_CHANGED;
 	return run.fail ? INGEST_FAILED : INGEST_APPLIED;
 }
 

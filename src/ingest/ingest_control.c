@@ -20,7 +20,6 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -280,11 +279,7 @@ tm_alter_ingest(PG_FUNCTION_ARGS)
 	{
 		check_workers(PG_GETARG_INT32(2));
 		if (ingest->workers != PG_GETARG_INT32(2))
-		{
-			/* workers read anew, quiet ones too: see check_assignment() */
-			CacheInvalidateRelcacheByRelid(stream);
 			tm_meta_partition_end_idleness(stream, 0, NULL);
-		}
 		ingest->workers = PG_GETARG_INT32(2);
 	}
 	tm_meta_ingest_update(ingest);

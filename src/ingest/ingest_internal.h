@@ -69,6 +69,9 @@ typedef struct IngestBatch
 	const IngestPosition *positions;	/* what is to be saved besides
 										 * messages */
 	int			npositions;
+	const int64 *from;			/* where positions began: next_offset of the
+								 * catalog; NULL = what it is at the lock */
+	int64	   *next;			/* out, beside from: next_offset then */
 	int			workers;		/* the share it was gathered for; 0 = all */
 	bool		careful;		/* survive refused rows and failing views */
 	int64		phase_us[WORKER_NPHASES];	/* out */
@@ -81,7 +84,8 @@ typedef enum IngestOutcome
 {
 	INGEST_APPLIED,
 	INGEST_NOT_RUNNING,			/* paused, failed or dropped: nothing was done */
-	INGEST_CHANGED,				/* other number of workers: nothing was done */
+	INGEST_CHANGED,				/* other number of workers, or the catalog is
+								 * elsewhere: nothing was done */
 	INGEST_FAILED,				/* the ingest became failed in this
 								 * transaction */
 } IngestOutcome;

@@ -289,6 +289,13 @@ has_moved(const IngestWorker *worker, int i, const IngestPosition *position)
 }
 
 static bool
+is_to_be_saved(const IngestWorker *worker, int i, const IngestPosition *position)
+{
+	return has_moved(worker, i, position) || position->shed_to > 0 ||
+		position->idleness != INGEST_IDLE_SAME;
+}
+
+static bool
 positions_moved(const IngestWorker *worker, const IngestPosition *positions)
 {
 	for (int i = 0; i < worker->npartitions; i++)
@@ -306,16 +313,22 @@ static void
 select_positions(const IngestWorker *worker, const IngestPosition *positions, IngestBatch *batch)
 {
 	IngestPosition *selected = palloc(sizeof(IngestPosition) * Max(worker->npartitions, 1));
+	int64	   *from = palloc(sizeof(int64) * Max(worker->npartitions, 1));
+	bool		any = false;
 	int			n = 0;
 
 	for (int i = 0; i < worker->npartitions; i++)
-		if (has_moved(worker, i, &positions[i]) || positions[i].shed_to > 0 ||
-			positions[i].idleness != INGEST_IDLE_SAME)
+		any |= is_to_be_saved(worker, i, &positions[i]);
+	for (int i = 0; i < worker->npartitions; i++)
+		if (any ? is_to_be_saved(worker, i, &positions[i]) : i == 0)
+		{
+			from[n] = worker->stored_next[i];
 			selected[n++] = positions[i];
-	if (n == 0 && worker->npartitions > 0)
-		selected[n++] = positions[0];
+		}
 	batch->positions = selected;
 	batch->npositions = n;
+	batch->from = from;
+	batch->next = palloc(sizeof(int64) * Max(n, 1));
 }
 
 /* An end offset that goes back is not one of the log that was read. */
@@ -393,12 +406,16 @@ confirm_topic(IngestWorker *worker, bool suspicious, bool *checked)
 
 /* What the catalog has after a batch. */
 static void
-note_saved(IngestWorker *worker, const IngestPosition *positions)
+note_saved(IngestWorker *worker, const IngestBatch *batch, const IngestPosition *positions)
 {
+	int			n = 0;			/* both are in the order of partitions */
+
 	for (int i = 0; i < worker->npartitions; i++)
 	{
 		worker->saved_end[i] = positions[i].end;
 		worker->saved_next[i] = Max(positions[i].position, positions[i].shed_to);
+		if (n < batch->npositions && batch->positions[n].partition == worker->partitions[i])
+			worker->stored_next[i] = batch->next[n++];
 	}
 }
 
@@ -409,20 +426,21 @@ note_applied(IngestWorker *worker, const IngestBatch *batch, const IngestPositio
 {
 	bool		closing = worker->more;
 
+	if (outcome == INGEST_CHANGED)
+		return;
 	if (outcome == INGEST_APPLIED && batch->nmessages > 0)
 		tm_ingest_watch_advance(&worker->watch, &batch->messages[batch->nmessages - 1], checked);
 	if (outcome == INGEST_APPLIED)
 		tm_ingest_shed_done(worker->shed, worker->name, worker->options, worker->consumer,
 							worker->npartitions, positions);
 	tm_ingest_pace_spend(&worker->pace, batch->nmessages);
-	note_saved(worker, positions);
+	if (outcome == INGEST_APPLIED)
+		note_saved(worker, batch, positions);
 	worker->check_watermark |= worker->workers > 1 &&
 		(batch->nmessages > 0 || tm_ingest_idle_has_findings(worker->idleness));
 	tm_ingest_idle_stored(worker->idleness);
 	worker->more = batch->more;
 	worker->next_save = tm_clock_monotonic_us() + POSITION_SAVE_US;
-	if (outcome == INGEST_CHANGED)
-		return;
 	if (batch->nmessages > 0)
 	{
 		worker->batch_due = tm_clock_monotonic_us() + worker->options->batch_max_delay;

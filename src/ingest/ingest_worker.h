@@ -38,7 +38,9 @@ typedef struct IngestWorker
 	int			nall;			/* partitions of all workers */
 	int32	   *partitions;
 	int64	   *saved_end;		/* end offsets in the catalog, by partition */
-	int64	   *saved_next;		/* and positions */
+	int64	   *saved_next;		/* and positions that were saved */
+	int64	   *stored_next;	/* and what the catalog has made of them: less
+								 * where control records are yet to be passed */
 	int64		next_check;		/* monotonic us: look for new partitions */
 	int64		next_save;
 	int64		batch_due;		/* monotonic us: not before, unless it is full */

@@ -219,11 +219,12 @@ init_positions(IngestWorker *worker, int n, const MetaPartition *partitions)
 	worker->partitions = palloc(sizeof(int32) * Max(n, 1));
 	worker->saved_end = palloc(sizeof(int64) * Max(n, 1));
 	worker->saved_next = palloc(sizeof(int64) * Max(n, 1));
+	worker->stored_next = palloc(sizeof(int64) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		worker->partitions[i] = partitions[i].partition;
 		worker->saved_end[i] = partitions[i].end_offset;
-		worker->saved_next[i] = offsets[i] = partitions[i].next_offset;
+		worker->saved_next[i] = worker->stored_next[i] = offsets[i] = partitions[i].next_offset;
 	}
 	tm_ingest_watch_begin(&worker->watch, worker->watch.reader, n, partitions);
 	return offsets;

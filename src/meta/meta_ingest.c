@@ -16,6 +16,8 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "meta/meta_internal.h"
@@ -133,6 +135,18 @@ fill_parameters(const MetaIngest *ingest, Datum *values, char *nulls)
 	values[11] = ObjectIdGetDatum(MyDatabaseId);
 }
 
+/*
+ * Workers of the stream are to read the row anew, quiet ones too: the same slot
+ * may be theirs before and after.
+ */
+static void
+notify_workers(Oid stream)
+{
+	/* not when the stream is being dropped */
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(stream)))
+		CacheInvalidateRelcacheByRelid(stream);
+}
+
 #define INGEST_ARGTYPES \
 	{OIDOID, OIDOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, \
 	 BOOLOID, TEXTOID, TEXTOID, INT8OID, OIDOID}
@@ -153,6 +167,7 @@ tm_meta_ingest_insert(const MetaIngest *ingest)
 	fill_parameters(ingest, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
 	tm_meta_failure_put(ingest->stream, ingest->reason, ingest->hint);
+	notify_workers(ingest->stream);
 }
 
 void
@@ -171,6 +186,7 @@ tm_meta_ingest_update(const MetaIngest *ingest)
 	fill_parameters(ingest, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
 	tm_meta_failure_put(ingest->stream, ingest->reason, ingest->hint);
+	notify_workers(ingest->stream);
 }
 
 static bool
@@ -239,4 +255,5 @@ tm_meta_ingest_delete(Oid stream)
 
 	tm_meta_statement_run(&statement, values, NULL);
 	tm_meta_failure_put(stream, NULL, NULL);
+	notify_workers(stream);
 }

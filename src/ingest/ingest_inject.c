@@ -75,6 +75,9 @@ tm_ingest_catch_up_manual(Oid stream)
 	tm_meta_stream_find_tables(stream, &dead_letters, &log);
 	if (ingest == NULL || ingest->state != META_RUNNING || !OidIsValid(log))
 		return;
+	/* partitions that came with their first message came after the start */
+	if (ingest->start_at != NULL && strcmp(ingest->start_at, "latest") == 0)
+		ingest->start_at = NULL;
 	tm_ingest_offsets_prepare(ingest, options, NULL);
 	partitions = tm_meta_partition_list(stream, &npartitions);
 	for (int i = 0; i < npartitions; i++)

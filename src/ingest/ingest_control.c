@@ -126,6 +126,7 @@ static void
 check_table(Oid stream, Oid table)
 {
 	MetaIngest *other;
+	ListCell   *lc;
 
 	require_owner(table);
 	tm_store_check_table(table, tm_stream_get_options(stream)->lose_rows_on_crash);
@@ -136,6 +137,18 @@ check_table(Oid stream, Oid table)
 				 errmsg("table \"%s\" is filled by the ingest of stream \"%s\" already",
 						get_rel_name(table), get_rel_name(other->stream)),
 				 errhint("Each ingest needs a table of its own.")));
+	foreach(lc, tm_meta_view_list(table))
+	{
+		const MetaView *view = lfirst(lc);
+
+		if (tm_ingest_view_is_unclaimed(view))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("continuous view \"%s\" was restored and has not been resumed",
+							get_rel_name(view->view)),
+					 errhint("tidemark.resume() computes it from the rows that table \"%s\" has now.",
+							 get_rel_name(table))));
+	}
 }
 
 /* Say which columns of the stream the table does not have. */
@@ -337,7 +350,7 @@ pause_ingest(Oid stream)
 	require_owner(stream);
 	lock_stream(stream);
 	ingest = require_ingest(stream);
-	if (ingest->state == META_PAUSED && !ingest->restored)
+	if (ingest->state == META_PAUSED)
 		return;
 	if (ingest->state == META_FAILED && ingest->reason != NULL)
 	{
@@ -496,6 +509,7 @@ resume_ingest(Oid stream)
 								OidIsValid(ingest->into_table) ? tm_meta_view_list(ingest->into_table) : NIL))
 			tm_meta_view_update(lfirst(lc));
 		tm_partitioning_adopt(ingest->into_table);
+		ingest->restored = false;
 	}
 	ingest->state = META_RUNNING;
 	ingest->reason = ingest->hint = ingest->sqlstate = NULL;
@@ -513,7 +527,8 @@ resume_view(Oid relid)
 {
 	MetaView   *view = lock_view(relid);
 
-	if (view->state == META_LIVE || view->state == META_BACKFILLING)
+	if ((view->state == META_LIVE || view->state == META_BACKFILLING) &&
+		!tm_ingest_view_is_unclaimed(view))
 		return;
 	if (view->state == META_FAILED)
 		ereport(ERROR,

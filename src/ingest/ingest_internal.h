@@ -398,7 +398,13 @@ extern void tm_ingest_wait_refresh(const MetaView *view);
 
 /* ---- ingest_view.c: the engine behind CREATE, REFRESH, DROP of a view ---- */
 
-/* Fill or rebuild a view that is paused or failed. */
+/*
+ * Is it of a copy (a restore, a template), over a table that no ingest fills, so
+ * that no resume() of an ingest makes it ours?  Nothing has guarded its table.
+ */
+extern bool tm_ingest_view_is_unclaimed(const MetaView *view);
+
+/* Fill or rebuild a view that is paused, failed or unclaimed. */
 extern void tm_ingest_view_rebuild(MetaView *view);
 
 /*

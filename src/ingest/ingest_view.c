@@ -31,6 +31,7 @@
 #include "base/fault.h"
 #include "ingest/ingest.h"
 #include "ingest/ingest_internal.h"
+#include "ingest/ingest_partitioning.h"
 #include "ingest/ingest_process.h"
 #include "maintain/maintain.h"
 #include "view/view.h"
@@ -157,10 +158,19 @@ require_raw_rows(const MetaView *view)
 				 errhint("The view can still be read. To compute it from the rows that are left, drop it and create it again.")));
 }
 
+bool
+tm_ingest_view_is_unclaimed(const MetaView *view)
+{
+	return view->restored && !tm_stream_is_stream(view->source) &&
+		tm_meta_ingest_find_by_table(view->source) == NULL;
+}
+
 void
 tm_ingest_view_rebuild(MetaView *view)
 {
 	require_raw_rows(view);
+	if (tm_ingest_view_is_unclaimed(view))
+		tm_partitioning_adopt(view->source);
 	tm_maintain_clear(view);
 	tm_meta_view_partition_delete(view->state_table);
 	if (tm_stream_is_stream(view->source))
@@ -277,6 +287,7 @@ refresh(const MetaView *found)
 	ViewSpec   *spec;
 
 	if (found->state != META_FAILED && found->state != META_PAUSED &&
+		!tm_ingest_view_is_unclaimed(found) &&
 		tm_view_has_current_states(found, tm_view_load_spec(found)))
 	{
 		tm_ingest_wait_refresh(found);

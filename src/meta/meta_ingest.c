@@ -116,11 +116,13 @@ tm_meta_ingest_list(void)
 	return result;
 }
 
-/* Parameters $1 .. $12 of insert and update. */
+#define NARGS 13
+
+/* Parameters of insert and update. */
 static void
 fill_parameters(const MetaIngest *ingest, Datum *values, char *nulls)
 {
-	memset(nulls, ' ', 12);
+	memset(nulls, ' ', NARGS);
 	values[0] = ObjectIdGetDatum(ingest->stream);
 	values[1] = tm_meta_oid(ingest->into_table, &nulls[1]);
 	values[2] = Int32GetDatum(ingest->workers);
@@ -133,6 +135,7 @@ fill_parameters(const MetaIngest *ingest, Datum *values, char *nulls)
 	values[9] = tm_meta_text(ingest->cluster_id, &nulls[9]);
 	values[10] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[11] = ObjectIdGetDatum(MyDatabaseId);
+	values[12] = BoolGetDatum(ingest->restored);
 }
 
 /*
@@ -149,7 +152,7 @@ notify_workers(Oid stream)
 
 #define INGEST_ARGTYPES \
 	{OIDOID, OIDOID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, \
-	 BOOLOID, TEXTOID, TEXTOID, INT8OID, OIDOID}
+	 BOOLOID, TEXTOID, TEXTOID, INT8OID, OIDOID, BOOLOID}
 
 void
 tm_meta_ingest_insert(const MetaIngest *ingest)
@@ -158,11 +161,11 @@ tm_meta_ingest_insert(const MetaIngest *ingest)
 		.sql = "INSERT INTO tidemark_state.ingest (stream, into_table, workers, state, sqlstate, "
 		"since, start_at, implicit, topic, cluster_id, system_identifier, database) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-		.nargs = 12,
+		.nargs = NARGS,
 		.argtypes = INGEST_ARGTYPES
 	};
-	Datum		values[12];
-	char		nulls[12];
+	Datum		values[NARGS];
+	char		nulls[NARGS];
 
 	fill_parameters(ingest, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);
@@ -176,12 +179,13 @@ tm_meta_ingest_update(const MetaIngest *ingest)
 	static MetaStatement statement = {
 		.sql = "UPDATE tidemark_state.ingest SET into_table = $2, workers = $3, state = $4, "
 		"sqlstate = $5, since = $6, start_at = $7, implicit = $8, topic = $9, cluster_id = $10, "
-		"system_identifier = $11, database = $12 WHERE stream = $1",
-		.nargs = 12,
+		"system_identifier = CASE WHEN $13 THEN system_identifier ELSE $11 END, "
+		"database = CASE WHEN $13 THEN database ELSE $12 END WHERE stream = $1",
+		.nargs = NARGS,
 		.argtypes = INGEST_ARGTYPES
 	};
-	Datum		values[12];
-	char		nulls[12];
+	Datum		values[NARGS];
+	char		nulls[NARGS];
 
 	fill_parameters(ingest, values, nulls);
 	tm_meta_statement_run(&statement, values, nulls);

@@ -75,6 +75,8 @@ create_side_table(Oid stream, const char *prefix, const char *column,
 							 name, definition));
 	if (index != NULL)
 		tm_meta_execute(psprintf(index, name));
+	/* for publications FOR ALL TABLES */
+	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.%s REPLICA IDENTITY FULL", name));
 	tm_meta_execute(psprintf("COMMENT ON TABLE tidemark_state.%s IS %s", name,
 							 quote_literal_cstr(psprintf(comment,
 														 get_rel_name(stream)))));

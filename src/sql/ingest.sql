@@ -134,5 +134,7 @@ CREATE FUNCTION tidemark_state.on_drop() RETURNS pg_catalog.event_trigger
 COMMENT ON FUNCTION tidemark_state.on_drop() IS 'removes what belonged to dropped streams, tables and continuous views';
 REVOKE ALL ON FUNCTION tidemark_state.on_drop() FROM PUBLIC;
 CREATE EVENT TRIGGER tidemark_on_drop ON sql_drop EXECUTE FUNCTION tidemark_state.on_drop();
+-- with session_replication_role = replica, too
+ALTER EVENT TRIGGER tidemark_on_drop ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER tidemark_on_drop IS 'removes what belonged to dropped streams, tables and continuous views';
 

@@ -167,6 +167,12 @@ CREATE TABLE tidemark_state.removed_range (
 );
 COMMENT ON TABLE tidemark_state.removed_range IS 'raw rows that were removed from the table of a continuous view after it had taken them in: from_time up to, not including, to_time of the column that the table is partitioned by (without time zone: as if in UTC); -infinity to infinity: any rows';
 
+-- these have no key; a publication FOR ALL TABLES must not keep them from being written
+ALTER TABLE tidemark_state.skipped_range REPLICA IDENTITY FULL;
+ALTER TABLE tidemark_state.replayed REPLICA IDENTITY FULL;
+ALTER TABLE tidemark_state.view_skipped_range REPLICA IDENTITY FULL;
+ALTER TABLE tidemark_state.verdict REPLICA IDENTITY FULL;
+
 GRANT SELECT ON ALL TABLES IN SCHEMA tidemark_state TO PUBLIC;
 
 -- The words of an error may quote message content, so they are not for PUBLIC

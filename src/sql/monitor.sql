@@ -310,7 +310,9 @@ SELECT v.view, v.source,
             WHEN w.sqlstate IS NOT NULL THEN coalesce(w.message, 'its backfill has failed and is tried again')
             ELSE (SELECT e.reason FROM tidemark_state.failure e WHERE e.relation = v.state_table) END AS reason,
        CASE WHEN f.restored THEN
-                pg_catalog.format('Use SELECT tidemark.resume(%L) to continue at the restored offsets.', i.stream::text)
+                CASE WHEN i.stream IS NULL
+                     THEN pg_catalog.format('Use SELECT tidemark.resume(%L) to compute it from the rows of its table.', v.view::text)
+                     ELSE pg_catalog.format('Use SELECT tidemark.resume(%L) to continue at the restored offsets.', i.stream::text) END
             WHEN w.sqlstate IS NOT NULL THEN w.hint
             ELSE (SELECT e.hint FROM tidemark_state.failure e WHERE e.relation = v.state_table) END AS hint,
        CASE WHEN f.restored THEN NULL ELSE coalesce(w.sqlstate, v.sqlstate) END AS sqlstate,
@@ -341,7 +343,7 @@ FROM tidemark_state.view v
      CROSS JOIN LATERAL (
          SELECT (v.state IN ('live', 'backfilling')
                  AND NOT tidemark_state.is_ours(v.system_identifier, v.database)
-                 AND NOT tidemark_state.is_ours(i.system_identifier, i.database)) IS TRUE AS restored,
+                 AND (i.stream IS NULL OR NOT tidemark_state.is_ours(i.system_identifier, i.database))) IS TRUE AS restored,
                 v.state IN ('live', 'backfilling') AND NOT v.own_offsets AS follows) f
      CROSS JOIN LATERAL (
          SELECT pg_catalog.sum(x.target_offset - x.start_offset) AS total,

@@ -190,6 +190,8 @@ tm_view_create_late_table(const ViewSpec *spec, int number, const char *space, c
 							 "recorded_at timestamptz NOT NULL)%s", number, time, time, space));
 	tm_meta_execute(psprintf("CREATE INDEX ON tidemark_state.l_%d (partition, kafka_offset)%s", number,
 							 space));
+	/* for publications FOR ALL TABLES */
+	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d REPLICA IDENTITY FULL", number));
 	tm_meta_execute(psprintf("ALTER TABLE tidemark_state.l_%d OWNER TO %s", number,
 							 quote_identifier(owner)));
 }

@@ -7,6 +7,7 @@
  * scheduler when the transaction commits.  Each takes ShareRowExclusiveLock on
  * the stream, which waits for batches in flight and keeps new ones out until
  * commit; so when pause() has returned, none is in flight and none commits.
+ * Who may is asked before a lock and after it: owners change while one waits.
  *
  * Runs in: backends.
  */
@@ -60,9 +61,8 @@ tm_ingest_require_relation(Oid relid)
 				 errmsg("relation with OID %u does not exist", relid)));
 }
 
-/* A stream, given by the caller as its owner. */
-static void
-require_stream(Oid stream)
+void
+tm_ingest_require_stream(Oid stream)
 {
 	tm_ingest_require_relation(stream);
 	if (!tm_stream_is_stream(stream))
@@ -73,12 +73,12 @@ require_stream(Oid stream)
 	require_owner(stream);
 }
 
-/* Keep batches out; the stream may have been dropped while we waited. */
-static void
-lock_stream(Oid stream)
+void
+tm_ingest_lock_stream(Oid stream)
 {
+	tm_ingest_require_stream(stream);
 	LockRelationOid(stream, ShareRowExclusiveLock);
-	tm_ingest_require_relation(stream);
+	tm_ingest_require_stream(stream);
 }
 
 static MetaIngest *
@@ -128,6 +128,7 @@ check_table(Oid stream, Oid table)
 	MetaIngest *other;
 	ListCell   *lc;
 
+	tm_ingest_require_relation(table);
 	require_owner(table);
 	tm_store_check_table(table, tm_stream_get_options(stream)->lose_rows_on_crash);
 	other = tm_meta_ingest_find_by_table(table);
@@ -149,6 +150,19 @@ check_table(Oid stream, Oid table)
 					 errhint("tidemark.resume() computes it from the rows that table \"%s\" has now.",
 							 get_rel_name(table))));
 	}
+}
+
+/*
+ * Keep writers out of it.  A lock that is waited for keeps them out, too, so
+ * nobody waits for one who may not have it.
+ */
+static void
+lock_table(Oid stream, Oid table)
+{
+	tm_ingest_require_relation(table);
+	require_owner(table);
+	LockRelationOid(table, ShareRowExclusiveLock);
+	check_table(stream, table);
 }
 
 /* Say which columns of the stream the table does not have. */
@@ -217,10 +231,10 @@ tm_start_ingest(PG_FUNCTION_ARGS)
 	if (!OidIsValid(stream))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
-	require_stream(stream);
+	tm_ingest_require_stream(stream);
 	check_workers(workers);
 	tm_stream_check_start(start_at);
-	lock_stream(stream);
+	tm_ingest_lock_stream(stream);
 	if (tm_meta_ingest_find(stream) != NULL)
 	{
 		ereport(if_not_exists ? NOTICE : ERROR,
@@ -232,8 +246,7 @@ tm_start_ingest(PG_FUNCTION_ARGS)
 	}
 	if (OidIsValid(table))
 	{
-		LockRelationOid(table, ShareRowExclusiveLock);
-		check_table(stream, table);
+		lock_table(stream, table);
 		notice_unstored(stream, table);
 		if (start_at == NULL && !is_empty(table))
 			ereport(ERROR,
@@ -258,8 +271,7 @@ tm_alter_ingest(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream cannot be null")));
-	require_stream(stream);
-	lock_stream(stream);
+	tm_ingest_lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->restored)
 		ereport(ERROR,
@@ -277,8 +289,7 @@ tm_alter_ingest(PG_FUNCTION_ARGS)
 					 errmsg("the ingest of stream \"%s\" fills table \"%s\"",
 							get_rel_name(stream), get_rel_name(ingest->into_table)),
 					 errhint("Drop the ingest and start a new one with start_at.")));
-		LockRelationOid(table, ShareRowExclusiveLock);
-		check_table(stream, table);
+		lock_table(stream, table);
 		notice_unstored(stream, table);
 		if (!is_empty(table))
 			ereport(ERROR,
@@ -322,8 +333,7 @@ tm_drop_ingest(PG_FUNCTION_ARGS)
 	MetaIngest *ingest;
 
 	PreventCommandDuringRecovery("tidemark.drop_ingest()");
-	require_stream(stream);
-	lock_stream(stream);
+	tm_ingest_lock_stream(stream);
 	if (tm_meta_ingest_find(stream) == NULL && PG_GETARG_BOOL(1))
 	{
 		ereport(NOTICE,
@@ -347,8 +357,7 @@ pause_ingest(Oid stream)
 	MetaIngest *ingest;
 	char	   *role = GetUserNameFromId(GetUserId(), false);
 
-	require_owner(stream);
-	lock_stream(stream);
+	tm_ingest_lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->state == META_PAUSED)
 		return;
@@ -388,6 +397,7 @@ lock_view(Oid relid)
 	}
 	if (view == NULL)
 		tm_ingest_throw_view_dropped();
+	require_owner(relid);
 	return view;
 }
 
@@ -495,8 +505,7 @@ resume_ingest(Oid stream)
 	StreamOptions *options;
 	ListCell   *lc;
 
-	require_owner(stream);
-	lock_stream(stream);
+	tm_ingest_lock_stream(stream);
 	ingest = require_ingest(stream);
 	if (ingest->state == META_RUNNING)
 		return;

@@ -421,6 +421,12 @@ extern void tm_ingest_view_resume(MetaView *view);
 /* Throw 42P01 when there is no such relation (any more). */
 extern void tm_ingest_require_relation(Oid relid);
 
+/* Throw when it is no stream (42P01, 42809) or not the caller's (42501). */
+extern void tm_ingest_require_stream(Oid stream);
+
+/* Keep batches of a stream of the caller's out until the transaction ends. */
+extern void tm_ingest_lock_stream(Oid stream);
+
 /* Start an ingest; checks are the caller's. */
 extern MetaIngest *tm_ingest_create(Oid stream, Oid into_table, int workers,
 									const char *start_at, bool implicit);

@@ -8,11 +8,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -78,12 +76,10 @@ tm_reset_ingest(PG_FUNCTION_ARGS)
 	int			nexisting;
 
 	PreventCommandDuringRecovery("tidemark.reset_ingest()");
-	options = tm_stream_get_options(stream);
-	if (!object_ownercheck(RelationRelationId, stream, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
+	tm_ingest_require_stream(stream);
 	tm_stream_check_start(start_at);
-	LockRelationOid(stream, ShareRowExclusiveLock);
-	options = tm_stream_get_options(stream);	/* as it is under the lock */
+	tm_ingest_lock_stream(stream);
+	options = tm_stream_get_options(stream);
 	ingest = tm_meta_ingest_find(stream);
 	if (ingest == NULL)
 		ereport(ERROR,

@@ -29,6 +29,16 @@ SELECT r, tidemark.wait_for(r, 0, 1), tidemark.wait_for(r, 0, 2, '0'), tidemark.
   FROM unnest(ARRAY['s', 'vt', 'vs']::regclass[]) r;
 SELECT tidemark.wait_for('s', 0, -5, '0'), tidemark.wait_for('s', 0, 9223372036854775807, '0');
 SELECT tidemark.wait_for('s', 0, 1, '-1 day'), tidemark.wait_for('s', 0, 2, '-1 day'), tidemark.wait_for('s', 0, 1, '2147483647 days');
+-- infinity, on servers whose intervals have one
+SELECT sign, tidemark.wait_for('s', 0, 1, endless), tidemark.wait_caught_up('vt', endless)
+  FROM unnest(ARRAY['', '-']) sign,
+       CAST(CASE WHEN current_setting('server_version_num')::int >= 170000 THEN sign || 'infinity'
+                 WHEN sign = '' THEN '178956970 years 7 months 2147483647 days 2562047788:00:54.775807'
+                 ELSE '-1 day' END AS interval) endless;
+SET statement_timeout = '1 s';
+SELECT refused(format($$ SELECT tidemark.wait_for('s', 0, 2, %L) $$,
+               CASE WHEN current_setting('server_version_num')::int >= 170000 THEN 'infinity' ELSE '2147483647 days' END));
+RESET statement_timeout;
 SELECT refused($$ SELECT tidemark.wait_for('s', 0, 2, '1 month') $$);
 SELECT refused($$ SELECT tidemark.wait_caught_up('s', '1 year') $$);
 SELECT refused($$ SELECT tidemark.wait_for('s', 1, 0) $$);

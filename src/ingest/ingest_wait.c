@@ -189,12 +189,21 @@ wait_until_reached(const WaitTarget *target, int64 timeout_us)
 	return result;
 }
 
-/* More microseconds than an int64 holds are as good as forever. */
+/*
+ * More microseconds than an int64 holds are as good as forever, and so is
+ * infinity, where intervals have one: all fields are at their limit.
+ */
 static int64
-interval_us(Interval *interval)
+interval_us(const Interval *interval)
 {
 	int64		us;
 
+	if (interval->month == PG_INT32_MAX && interval->day == PG_INT32_MAX &&
+		interval->time == PG_INT64_MAX)
+		return PG_INT64_MAX;
+	if (interval->month == PG_INT32_MIN && interval->day == PG_INT32_MIN &&
+		interval->time == PG_INT64_MIN)
+		return 0;
 	if (interval->month != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

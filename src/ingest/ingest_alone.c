@@ -33,7 +33,7 @@ tm_ingest_check_alone(Oid source)
 			ereport(ERROR,
 					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 					 errmsg("a batch of stream \"%s\" is being applied", get_rel_name(work->stream)),
-					 errdetail("A function or trigger that the batch runs cannot change the stream or its views.")));
+					 errdetail("A function or trigger that the batch runs cannot change the stream or its views, nor wait for them.")));
 }
 
 void

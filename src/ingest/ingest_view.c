@@ -286,6 +286,7 @@ refresh(const MetaView *found)
 	MetaView   *view;
 	ViewSpec   *spec;
 
+	tm_ingest_check_alone(found->source);
 	if (found->state != META_FAILED && found->state != META_PAUSED &&
 		!tm_ingest_view_is_unclaimed(found) &&
 		tm_view_has_current_states(found, tm_view_load_spec(found)))

@@ -88,6 +88,8 @@ init_target(WaitTarget *target, Oid relation)
 		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relation)),
 					   get_rel_name(relation));
 	target->stream = find_stream(target->view ? target->view->source : relation);
+	/* it would wait for itself */
+	tm_ingest_check_alone(target->stream);
 }
 
 static void

@@ -49,7 +49,7 @@ CREATE FUNCTION tidemark.wait_for(
 RETURNS pg_catalog.bool
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_wait_for';
 COMMENT ON FUNCTION tidemark.wait_for(pg_catalog.regclass, pg_catalog.int4, pg_catalog.int8, pg_catalog."interval") IS
-    'wait until a stream or continuous view has applied the message at this offset: read your writes. False when the time is over. Errors at once when it cannot succeed: 55000 (paused, failed, not ingested), 22023 (no such partition), 25001 (REPEATABLE READ)';
+    'wait until a stream or continuous view has applied the message at this offset: read your writes. False when the time is over. Errors at once when it cannot succeed: 55000 (paused, failed, not ingested), 22023 (no such partition), 25001 (REPEATABLE READ), 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.wait_caught_up(
     relation pg_catalog.regclass,

@@ -40,13 +40,17 @@ SELECT stage, sqlstate, message FROM tidemark.dead_letters;
 SELECT wrong(), (SELECT count(*) FROM s) AS messages, (SELECT count(*) FROM t) AS rows;
 
 -- all that a trigger could try
+CREATE FOREIGN TABLE other (k text) SERVER m OPTIONS (topic 'other');
 CREATE TABLE act (id serial, act text, said text);
 INSERT INTO act (act) VALUES ('SELECT ing.go(100)'), ('SELECT tidemark.admit_late(''ing.v'')'), ('SELECT tidemark.replay_dead_letters(''ing.s'')'),
   ('SELECT tidemark.pause(''ing.v'')'), ('DROP VIEW ing.v'), ('ALTER MATERIALIZED VIEW ing.v SET (tidemark.late = ''count'')'),
   ('CREATE MATERIALIZED VIEW ing.x WITH (tidemark.continuous) AS SELECT count(*) FROM ing.s'),
   ('CREATE MATERIALIZED VIEW ing.x WITH (tidemark.continuous) AS SELECT count(*) FROM ing.t'),
   ('REFRESH MATERIALIZED VIEW ing.v'), ('REFRESH MATERIALIZED VIEW ing.w'),
-  ('SELECT tidemark.wait_for(''ing.s'', 0, 0)'), ('SELECT tidemark.wait_for(''ing.w'', 0, 1000, ''1 min'')'), ('SELECT tidemark.wait_caught_up(''ing.v'')');
+  ('SELECT tidemark.wait_for(''ing.s'', 0, 0)'), ('SELECT tidemark.wait_for(''ing.w'', 0, 1000, ''1 min'')'), ('SELECT tidemark.wait_caught_up(''ing.v'')'),
+  ('SELECT tidemark.pause(''ing.w'')'), ('SELECT tidemark.resume(''ing.v'')'), ('SELECT tidemark.pause(''ing.s'')'), ('SELECT tidemark.resume(''ing.s'')'),
+  ('SELECT tidemark.alter_ingest(''ing.s'', workers => 2)'), ('SELECT tidemark.drop_ingest(''ing.s'')'), ('SELECT tidemark.reset_ingest(''ing.s'', ''latest'')'),
+  ('SELECT tidemark.start_ingest(''ing.s'', if_not_exists => true)'), ('SELECT tidemark.start_ingest(''ing.other'', into_table => ''ing.t'')');
 CREATE FUNCTION try_all() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE ing.act SET said = ing.refused(act);

@@ -77,6 +77,7 @@ void
 tm_ingest_lock_stream(Oid stream)
 {
 	tm_ingest_require_stream(stream);
+	tm_ingest_check_alone(stream);
 	LockRelationOid(stream, ShareRowExclusiveLock);
 	tm_ingest_require_stream(stream);
 }
@@ -161,6 +162,7 @@ lock_table(Oid stream, Oid table)
 {
 	tm_ingest_require_relation(table);
 	require_owner(table);
+	tm_ingest_check_alone(table);
 	LockRelationOid(table, ShareRowExclusiveLock);
 	check_table(stream, table);
 }
@@ -386,6 +388,7 @@ lock_view(Oid relid)
 	MetaView   *view = tm_meta_view_find(relid);
 
 	require_owner(relid);
+	tm_ingest_check_alone(view->source);
 	/* the source first, as batches do: then no batch is between the two */
 	LockRelationOid(view->source, ShareRowExclusiveLock);
 	/* it may have been dropped while we waited, for either lock */

@@ -424,7 +424,7 @@ extern void tm_ingest_require_relation(Oid relid);
 /* Throw when it is no stream (42P01, 42809) or not the caller's (42501). */
 extern void tm_ingest_require_stream(Oid stream);
 
-/* Keep batches of a stream of the caller's out until the transaction ends. */
+/* Keep batches of a stream of the caller's out until the transaction ends; 27000 within one. */
 extern void tm_ingest_lock_stream(Oid stream);
 
 /* Start an ingest; checks are the caller's. */

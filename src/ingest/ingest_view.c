@@ -191,7 +191,6 @@ tm_ingest_view_detach(MetaView *view)
 	int			npartitions;
 	int			nknown;
 
-	tm_ingest_check_alone(view->source);
 	if (view->own_offsets)
 		return;					/* it has its position already */
 	tm_meta_view_keep_skipped(view->state_table);
@@ -222,7 +221,6 @@ tm_ingest_view_resume(MetaView *view)
 {
 	int			npositions;
 
-	tm_ingest_check_alone(view->source);
 	(void) tm_meta_view_partition_list(view->state_table, &npositions, false);
 	if (!tm_stream_is_stream(view->source) || !view->populated || npositions == 0)
 	{

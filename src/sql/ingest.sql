@@ -18,28 +18,28 @@ CREATE FUNCTION tidemark.alter_ingest(
 RETURNS pg_catalog.void
     LANGUAGE C VOLATILE CALLED ON NULL INPUT AS 'MODULE_PATHNAME', 'tm_alter_ingest';
 COMMENT ON FUNCTION tidemark.alter_ingest(pg_catalog.regclass, pg_catalog.regclass, pg_catalog.int4) IS
-    'change the number of workers of an ingest, or give an ingest without table an empty one; NULL leaves a value as it is. Errors: 42704 (not ingested), 55000, 22023';
+    'change the number of workers of an ingest, or give an ingest without table an empty one; NULL leaves a value as it is. Errors: 42704 (not ingested), 55000, 22023, 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.drop_ingest(stream pg_catalog.regclass, if_exists pg_catalog.bool DEFAULT false)
 RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_drop_ingest';
 COMMENT ON FUNCTION tidemark.drop_ingest(pg_catalog.regclass, pg_catalog.bool) IS
-    'end an ingest and forget its offsets; the table stays. Errors: 42704 (not ingested), 2BP01 (a continuous view reads the stream or its table)';
+    'end an ingest and forget its offsets; the table stays. Errors: 42704 (not ingested), 2BP01 (a continuous view reads the stream or its table), 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.pause(relation pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_pause';
 COMMENT ON FUNCTION tidemark.pause(pg_catalog.regclass) IS
-    'pause the ingest of a stream, or one continuous view; when it returns no batch of it is in flight, and none commits until resume() has committed. Errors: 42501, 42704, 42809, 55000 (a view that could not be resumed, because raw rows of its table were removed)';
+    'pause the ingest of a stream, or one continuous view; when it returns no batch of it is in flight, and none commits until resume() has committed. Errors: 42501, 42704, 42809, 55000 (a view that could not be resumed, because raw rows of its table were removed), 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.resume(relation pg_catalog.regclass) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_resume';
 COMMENT ON FUNCTION tidemark.resume(pg_catalog.regclass) IS
-    'let a paused or failed ingest go on at its committed offsets, or a paused continuous view catch up. Errors: 42501, 42704, 42809, 55000 (a restored ingest whose cluster or topic differs; a view over a table whose raw rows were removed)';
+    'let a paused or failed ingest go on at its committed offsets, or a paused continuous view catch up. Errors: 42501, 42704, 42809, 55000 (a restored ingest whose cluster or topic differs; a view over a table whose raw rows were removed), 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.reset_ingest(stream pg_catalog.regclass, start_at pg_catalog.text) RETURNS pg_catalog.void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'tm_reset_ingest';
 COMMENT ON FUNCTION tidemark.reset_ingest(pg_catalog.regclass, pg_catalog.text) IS
-    'move the position of a paused or failed ingest forward, start_at as in start_ingest(); partitions that a map omits stay. The skipped range is recorded. Errors: 55000 (running, or backward), 22023';
+    'move the position of a paused or failed ingest forward, start_at as in start_ingest(); partitions that a map omits stay. The skipped range is recorded. Errors: 55000 (running, or backward), 22023, 27000 (called by what a batch of the stream runs)';
 
 CREATE FUNCTION tidemark.wait_for(
     relation pg_catalog.regclass,

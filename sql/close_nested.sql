@@ -41,6 +41,7 @@ SELECT wrong(), (SELECT count(*) FROM s) AS messages, (SELECT count(*) FROM t) A
 
 -- all that a trigger could try
 CREATE FOREIGN TABLE other (k text) SERVER m OPTIONS (topic 'other');
+CREATE TABLE other_table (k text);
 CREATE TABLE act (id serial, act text, said text);
 INSERT INTO act (act) VALUES ('SELECT ing.go(100)'), ('SELECT tidemark.admit_late(''ing.v'')'), ('SELECT tidemark.replay_dead_letters(''ing.s'')'),
   ('SELECT tidemark.pause(''ing.v'')'), ('DROP VIEW ing.v'), ('ALTER MATERIALIZED VIEW ing.v SET (tidemark.late = ''count'')'),
@@ -50,7 +51,9 @@ INSERT INTO act (act) VALUES ('SELECT ing.go(100)'), ('SELECT tidemark.admit_lat
   ('SELECT tidemark.wait_for(''ing.s'', 0, 0)'), ('SELECT tidemark.wait_for(''ing.w'', 0, 1000, ''1 min'')'), ('SELECT tidemark.wait_caught_up(''ing.v'')'),
   ('SELECT tidemark.pause(''ing.w'')'), ('SELECT tidemark.resume(''ing.v'')'), ('SELECT tidemark.pause(''ing.s'')'), ('SELECT tidemark.resume(''ing.s'')'),
   ('SELECT tidemark.alter_ingest(''ing.s'', workers => 2)'), ('SELECT tidemark.drop_ingest(''ing.s'')'), ('SELECT tidemark.reset_ingest(''ing.s'', ''latest'')'),
-  ('SELECT tidemark.start_ingest(''ing.s'', if_not_exists => true)'), ('SELECT tidemark.start_ingest(''ing.other'', into_table => ''ing.t'')');
+  ('SELECT tidemark.start_ingest(''ing.s'', if_not_exists => true)'), ('SELECT tidemark.start_ingest(''ing.other'', into_table => ''ing.t'')'),
+  ('DROP FOREIGN TABLE ing.s CASCADE'), ('DROP TABLE ing.t CASCADE'), ('DROP MATERIALIZED VIEW ing.w'), ('DROP SERVER m CASCADE'),
+  ('DROP EXTENSION tidemark CASCADE'), ('DROP TABLE ing.other_table');
 CREATE FUNCTION try_all() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE ing.act SET said = ing.refused(act);
@@ -59,8 +62,10 @@ END $$;
 CREATE TRIGGER try_all AFTER INSERT ON v FOR EACH STATEMENT EXECUTE FUNCTION try_all();
 -- (what would wait for its own batch is cancelled at last)
 SET statement_timeout = '30 s';
+SET client_min_messages = warning;
 SELECT go(41);
 RESET statement_timeout;
+RESET client_min_messages;
 SELECT act, split_part(said, E'\n', 1) AS said FROM act ORDER BY id;
 SELECT DISTINCT split_part(said, E'\n', 2) AS detail FROM act ORDER BY 1;
 -- so also in a revision

@@ -91,8 +91,9 @@ executor_start(QueryDesc *desc, int eflags)
 }
 
 /*
- * The extension goes, in whatever way: its scheduler has to notice.  A table
- * goes or is emptied: views over it have to know.  A foreign key may refer to
+ * The extension goes, in whatever way: its scheduler has to notice.  A relation
+ * goes: not under a batch.  A table goes or is emptied: views over it have to
+ * know.  A foreign key may refer to
  * what is none.
  */
 static void
@@ -104,6 +105,8 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, 
 		tm_view_check_constraint(object_id);
 	if (access == OAT_DROP && class_id == ExtensionRelationId)
 		tm_worker_wake_scheduler_at_commit();
+	if (access == OAT_DROP && class_id == RelationRelationId && sub_id == 0)
+		tm_ingest_before_drop(object_id);
 	if ((access == OAT_DROP || access == OAT_TRUNCATE) && class_id == RelationRelationId &&
 		sub_id == 0)
 		tm_view_before_removal(object_id, access == OAT_DROP);

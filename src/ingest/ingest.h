@@ -33,4 +33,10 @@ extern void tm_ingest_ddl_before(Node *stmt, IngestDdl *ddl);
  */
 extern void tm_ingest_ddl_after(Node *stmt, const IngestDdl *ddl);
 
+/*
+ * A relation is about to be dropped: not a stream by its own batch, nor the
+ * table or a view of it (27000).
+ */
+extern void tm_ingest_before_drop(Oid relid);
+
 #endif							/* TM_INGEST_H */

@@ -11,8 +11,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
 
+#include "ingest/ingest.h"
 #include "ingest/ingest_internal.h"
 
 /* What is at work, the innermost first; on the stack. */
@@ -34,6 +36,23 @@ tm_ingest_check_alone(Oid source)
 					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 					 errmsg("a batch of stream \"%s\" is being applied", get_rel_name(work->stream)),
 					 errdetail("A function or trigger that the batch runs cannot change the stream or its views, nor wait for them.")));
+}
+
+void
+tm_ingest_before_drop(Oid relid)
+{
+	char		relkind;
+	MetaView   *view;
+
+	if (current == NULL)
+		return;
+	tm_ingest_check_alone(relid);
+	relkind = get_rel_relkind(relid);
+	if (relkind != RELKIND_VIEW && relkind != RELKIND_RELATION)
+		return;
+	view = tm_meta_view_find_by_any(relid);
+	if (view != NULL)
+		tm_ingest_check_alone(view->source);
 }
 
 void

@@ -63,6 +63,34 @@ CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ARRAY[k::text::x
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT ROW(k, name) AS r, count(*) FROM ev GROUP BY ROW(k, name);
 SELECT refusal('SELECT count(*) FROM ev GROUP BY ' || string_agg('k + ' || i, ', ')) FROM generate_series(1, 33) i;
 
+-- a generated column that is not stored; before 18 there is none, but the catalog can say so
+CREATE TABLE virtual (k int, twice int GENERATED ALWAYS AS (k * 2) STORED);
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::int >= 180000 THEN
+        ALTER TABLE virtual DROP COLUMN twice;
+        EXECUTE 'ALTER TABLE virtual ADD COLUMN twice int GENERATED ALWAYS AS (k * 2) VIRTUAL';
+        INSERT INTO virtual VALUES (1);
+    ELSE
+        INSERT INTO virtual VALUES (1);
+        UPDATE pg_attribute SET attgenerated = 'v' WHERE attrelid = 'virtual'::regclass AND attname = 'twice';
+    END IF;
+END
+$$;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, sum(twice) FROM virtual GROUP BY k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, count(*) FROM virtual WHERE twice > 2 GROUP BY k;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT count(*) FROM virtual v, LATERAL (SELECT d.k FROM dim d WHERE d.k = v.twice) d;
+CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT count(virtual) FROM virtual;
+-- one that is not read, and one of a joined table
+CREATE MATERIALIZED VIEW unread WITH (tidemark.continuous) AS SELECT k, sum(k * 2) FROM virtual GROUP BY k;
+TABLE unread;
+DROP MATERIALIZED VIEW unread;
+CREATE MATERIALIZED VIEW joined WITH (tidemark.continuous) AS SELECT twice, count(*) FROM ev JOIN virtual USING (k) GROUP BY twice;
+SELECT tidemark.inject('ev_stream', '{"k":1,"at":"2026-01-01T00:00:00Z"}');
+TABLE joined;
+DROP MATERIALIZED VIEW joined;
+DROP TABLE virtual;
+
 -- aggregates
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, count(*), array_agg(x) FROM ev GROUP BY k;
 CREATE MATERIALIZED VIEW r WITH (tidemark.continuous) AS SELECT k, string_agg(name, ',') FROM ev GROUP BY k;

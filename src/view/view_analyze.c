@@ -498,6 +498,15 @@ check_needed(const ViewSpec *spec, ParseState *pstate)
 					 errmsg("system columns are not supported in a continuous view"),
 					 errhint("Use columns of the source."),
 					 parser_errposition(pstate, location)));
+		/* ATTRIBUTE_GENERATED_VIRTUAL, new in 18 */
+		if (get_attgenerated(spec->source, attno) == 'v')
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("virtual generated column \"%s\" is not supported in a continuous view",
+							get_attname(spec->source, attno, false)),
+					 errdetail("Rows of a batch do not have its value."),
+					 errhint("Make the column STORED, or use its expression."),
+					 parser_errposition(pstate, location)));
 	}
 	if (spec->source_is_stream)
 	{

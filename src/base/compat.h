@@ -398,6 +398,17 @@ tm_json_populate_soft(Datum json, Oid type, int32 typmod, void **cache,
 #endif
 }
 
+/* ALTER COLUMN .. SET EXPRESSION, which writes the rows again: new in 17 */
+static inline bool
+tm_is_set_expression(const AlterTableCmd *cmd)
+{
+#if PG_VERSION_NUM >= 170000
+	return cmd->subtype == AT_SetExpression;
+#else
+	return false;
+#endif
+}
+
 /* From 18 on a sort clause says itself that its operator is "greater than". */
 static inline void
 tm_set_reverse_sort(SortGroupClause *clause, bool reverse)

@@ -598,6 +598,51 @@ check_drop_source(DropStmt *stmt)
 
 /* The same for columns: what core refuses, with the name of the view. */
 static void
+check_alter_column(Oid relid, const AlterTableCmd *cmd)
+{
+	bool		drop = cmd->subtype == AT_DropColumn && cmd->behavior == DROP_RESTRICT;
+	AttrNumber	attnum;
+	MetaView   *view;
+
+	if (!drop && cmd->subtype != AT_AlterColumnType)
+		return;
+	attnum = get_attnum(relid, cmd->name);
+	view = attnum > 0 ? tm_meta_view_find_reader(relid, attnum) : NULL;
+	if (view == NULL)
+		return;
+	if (drop)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop column \"%s\" of \"%s\" because other objects depend on it",
+						cmd->name, get_rel_name(relid)),
+				 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
+				 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot alter type of column \"%s\" of \"%s\" because a continuous view reads it",
+					cmd->name, get_rel_name(relid)),
+			 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
+			 errhint("Add another column, or drop the view first.")));
+}
+
+/* SET EXPRESSION writes raw rows; core lets it, and lets it for one partition. */
+static void
+check_set_expression(Oid relid, const AlterTableCmd *cmd)
+{
+	Oid			source = tm_is_set_expression(cmd) ? tm_view_find_guarded(relid) : InvalidOid;
+	AttrNumber	attnum = OidIsValid(source) ? get_attnum(source, cmd->name) : InvalidAttrNumber;
+	MetaView   *view = attnum > 0 ? tm_meta_view_find_reader(source, attnum) : NULL;
+
+	if (view != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot change the expression of column \"%s\" of \"%s\" because a continuous view reads it",
+						cmd->name, get_rel_name(relid)),
+				 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
+				 errhint("Add another column, or drop the view first.")));
+}
+
+static void
 check_alter_source(const AlterTableStmt *stmt)
 {
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
@@ -607,32 +652,8 @@ check_alter_source(const AlterTableStmt *stmt)
 		return;
 	foreach(lc, stmt->cmds)
 	{
-		AlterTableCmd *cmd = lfirst(lc);
-		bool		drop = cmd->subtype == AT_DropColumn && cmd->behavior == DROP_RESTRICT;
-		AttrNumber	attnum;
-		MetaView   *view;
-
-		if (!drop && cmd->subtype != AT_AlterColumnType)
-			continue;
-		attnum = get_attnum(relid, cmd->name);
-		if (attnum <= 0)
-			continue;
-		view = tm_meta_view_find_reader(relid, attnum);
-		if (view == NULL)
-			continue;
-		if (drop)
-			ereport(ERROR,
-					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-					 errmsg("cannot drop column \"%s\" of \"%s\" because other objects depend on it",
-							cmd->name, get_rel_name(relid)),
-					 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
-					 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot alter type of column \"%s\" of \"%s\" because a continuous view reads it",
-						cmd->name, get_rel_name(relid)),
-				 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
-				 errhint("Add another column, or drop the view first.")));
+		check_alter_column(relid, lfirst(lc));
+		check_set_expression(relid, lfirst(lc));
 	}
 }
 

@@ -41,9 +41,8 @@ visible_name(Oid relid)
 	return view ? get_rel_name(view->view) : get_rel_name(relid);
 }
 
-/* The table itself or a table it is a partition of is a source. */
-static Oid
-find_source(Oid relid)
+Oid
+tm_view_find_guarded(Oid relid)
 {
 	ListCell   *lc;
 	Oid			source = InvalidOid;
@@ -71,7 +70,7 @@ tm_view_check_write(Oid relid)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot change continuous view \"%s\"", visible_name(relid)),
 				 errdetail("Its rows are maintained from its source.")));
-	source = find_source(relid);
+	source = tm_view_find_guarded(relid);
 	if (OidIsValid(source))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -176,6 +176,9 @@ extern const ViewEngine *tm_view_get_engine(void);
 /* Refuse a write to this relation when it is a source or a state. */
 extern void tm_view_check_write(Oid relid);
 
+/* The source that is the table or that the table is a partition of, or InvalidOid. */
+extern Oid	tm_view_find_guarded(Oid relid);
+
 /* ---- view_removal.c ---- */
 
 /* ATTACH and DETACH: refuse rows that no view has seen, note what leaves. */

@@ -110,9 +110,24 @@ TABLE early ORDER BY 1;
 TABLE middle ORDER BY 1;
 TABLE last ORDER BY 1;
 SELECT v.view, r.* FROM tidemark.views v, tidemark.verify(v.view) r;
+-- a row in no window is late for none
+SELECT make_stream('u', 1);
+CREATE MATERIALIZED VIEW sparse WITH (tidemark.continuous, tidemark.allowed_lateness = '0 s') AS
+  SELECT window_start, window_end, count(*) AS n, sum(id) AS ids FROM u LEFT JOIN tidemark.tumble(at, '10 s') ON k > 0 GROUP BY 1, 2;
+CREATE MATERIALIZED VIEW sparse_nested WITH (tidemark.continuous, tidemark.allowed_lateness = '0 s') AS
+  SELECT window_start, window_end, count(*) AS n, sum(id) AS ids
+  FROM u_table u LEFT JOIN ((VALUES (0), (1)) v(k) LEFT JOIN tidemark.tumble(at, '10 s') ON v.k > 0) ON v.k = u.k GROUP BY 1, 2;
+SELECT tidemark.inject('u', ARRAY[message(1, 1, 1), message(2, 0, 1), message(3, 1, 30), message(4, 1, 2), message(5, 0, 2), message(6, 2, 2)]);
+CREATE MATERIALIZED VIEW sparse_later WITH (tidemark.continuous, tidemark.allowed_lateness = '0 s') AS
+  SELECT window_start, window_end, count(*) AS n, sum(id) AS ids FROM u_table LEFT JOIN tidemark.tumble(at, '10 s') ON k > 0 GROUP BY 1, 2;
+TABLE sparse ORDER BY 1;
+TABLE sparse_nested ORDER BY 1;
+TABLE sparse_later ORDER BY 1;
+SELECT view, late FROM tidemark.views WHERE view::text ~ 'sparse' ORDER BY view::text;
+SELECT v.view, r.* FROM tidemark.views v, tidemark.verify(v.view) r WHERE v.view::text ~ 'sparse';
 \set ECHO none
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
-DROP TABLE s_table;
+DROP TABLE s_table, u_table;
 DROP DOMAIN small;
 DROP FUNCTION make_stream, message, query, make_view, judged, check_late, check_admitted;

@@ -409,6 +409,18 @@ tm_is_set_expression(const AlterTableCmd *cmd)
 #endif
 }
 
+/*
+ * From 16 on a variable says which outer joins may have made it null: what the
+ * planner is not told of it takes for granted not to happen.
+ */
+static inline void
+tm_var_set_nulling(Var *var, Bitmapset *joins)
+{
+#if PG_VERSION_NUM >= 160000
+	var->varnullingrels = joins;
+#endif
+}
+
 /* From 18 on a sort clause says itself that its operator is "greater than". */
 static inline void
 tm_set_reverse_sort(SortGroupClause *clause, bool reverse)

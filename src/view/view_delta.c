@@ -135,7 +135,11 @@ make_batch_var(const ViewSpec *spec, const Query *level, BatchColumn column)
 static Node *
 make_window_var(const ViewSpec *spec, AttrNumber attno)
 {
-	return (Node *) makeVar(spec->window.rti, attno, window_type(spec), -1, InvalidOid, 0);
+	Var		   *var = makeVar(spec->window.rti, attno, window_type(spec), -1, InvalidOid, 0);
+
+	/* unlike the source, the function may give no row */
+	tm_var_set_nulling(var, tm_view_nulling_joins(spec->query, spec->window.rti));
+	return (Node *) var;
 }
 
 /* The time that names the window of a row; sessions: the row. */

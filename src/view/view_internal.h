@@ -36,7 +36,10 @@ extern void tm_view_find_source(ViewSpec *spec, ParseState *pstate, Oid view_own
 /* Where the query first reads a column of its top level, or -1. */
 extern int	tm_view_column_location(const Query *query, Index rti, AttrNumber attno);
 
-/* Is the entry below the nullable side of an outer join? */
+/* Range table indexes of the outer joins on whose nullable side the entry is. */
+extern Bitmapset *tm_view_nulling_joins(const Query *query, Index rti);
+
+/* Is there any? */
 extern bool tm_view_is_nullable(const Query *query, Index rti);
 
 /* ---- view_window.c ---- */

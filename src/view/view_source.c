@@ -248,11 +248,11 @@ choose_source(SourceSearch *search)
 }
 
 /*
- * Find rti in the join tree; *nullable says whether it is below the nullable
- * side of an outer join.
+ * Find rti in the join tree; the outer joins on whose nullable side it is are
+ * added to *nulling.
  */
 static bool
-locate_in_jointree(Node *node, Index rti, bool *nullable)
+locate_in_jointree(Node *node, Index rti, Bitmapset **nulling)
 {
 	if (IsA(node, RangeTblRef))
 		return ((RangeTblRef *) node)->rtindex == (int) rti;
@@ -261,35 +261,37 @@ locate_in_jointree(Node *node, Index rti, bool *nullable)
 		ListCell   *lc;
 
 		foreach(lc, ((FromExpr *) node)->fromlist)
-			if (locate_in_jointree(lfirst(lc), rti, nullable))
+			if (locate_in_jointree(lfirst(lc), rti, nulling))
 			return true;
 		return false;
 	}
 	else
 	{
 		JoinExpr   *join = castNode(JoinExpr, node);
+		bool		left = locate_in_jointree(join->larg, rti, nulling);
 
-		if (locate_in_jointree(join->larg, rti, nullable))
-		{
-			*nullable |= join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL;
-			return true;
-		}
-		if (locate_in_jointree(join->rarg, rti, nullable))
-		{
-			*nullable |= join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL;
-			return true;
-		}
-		return false;
+		if (!left && !locate_in_jointree(join->rarg, rti, nulling))
+			return false;
+		if (join->jointype == JOIN_FULL ||
+			join->jointype == (left ? JOIN_RIGHT : JOIN_LEFT))
+			*nulling = bms_add_member(*nulling, join->rtindex);
+		return true;
 	}
+}
+
+Bitmapset *
+tm_view_nulling_joins(const Query *query, Index rti)
+{
+	Bitmapset  *nulling = NULL;
+
+	(void) locate_in_jointree((Node *) query->jointree, rti, &nulling);
+	return nulling;
 }
 
 bool
 tm_view_is_nullable(const Query *query, Index rti)
 {
-	bool		nullable = false;
-
-	(void) locate_in_jointree((Node *) query->jointree, rti, &nullable);
-	return nullable;
+	return !bms_is_empty(tm_view_nulling_joins(query, rti));
 }
 
 /*

@@ -28,6 +28,9 @@ CREATE MATERIALIZED VIEW j_three WITH (tidemark.continuous) AS SELECT label, reg
 CREATE MATERIALIZED VIEW j_view WITH (tidemark.continuous) AS SELECT label, region, count(*) FROM ev JOIN dim_view USING (k) GROUP BY 1, 2;
 CREATE MATERIALIZED VIEW j_mat WITH (tidemark.continuous) AS SELECT label, count(*) FROM ev LEFT JOIN dim_mat USING (k) GROUP BY 1;
 CREATE MATERIALIZED VIEW j_lateral WITH (tidemark.continuous) AS SELECT first, count(*) FROM ev LEFT JOIN LATERAL (SELECT min(tag) AS first FROM many WHERE many.k = ev.k) m ON true GROUP BY first;
+-- joins that the planner leaves out
+CREATE MATERIALIZED VIEW j_unused WITH (tidemark.continuous) AS SELECT sum(x) FROM ev LEFT JOIN LATERAL (SELECT min(tag) AS first FROM many WHERE many.k = ev.k AND tag <> ev.name) m ON true WHERE ok;
+CREATE MATERIALIZED VIEW j_unused_grouped WITH (tidemark.continuous) AS SELECT n, count(*), sum(x) FROM ev LEFT JOIN dim d USING (k) LEFT JOIN LATERAL (SELECT count(*) FROM many WHERE many.k = ev.k) m ON true GROUP BY n;
 CREATE MATERIALIZED VIEW j_sub WITH (tidemark.continuous) AS SELECT tags, count(*) FROM ev JOIN (SELECT k, count(*) AS tags FROM many GROUP BY k) s USING (k) GROUP BY tags;
 CREATE MATERIALIZED VIEW j_exists WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev WHERE EXISTS (SELECT FROM dim WHERE dim.k = ev.k AND label = 'label 1') GROUP BY k;
 CREATE MATERIALIZED VIEW j_not_in WITH (tidemark.continuous) AS SELECT k, count(*) FROM ev WHERE k NOT IN (SELECT k FROM dim) GROUP BY k;

@@ -229,24 +229,26 @@ static const CustomScanMethods scan_methods = {
 /* ---- planning ---- */
 
 /*
- * The columns of rel that plan and clauses read, each once.  They are taken
- * from the relation's own target: a plan node above may replace the target
- * list later.
+ * The columns that plan and clauses read, each once.  They are taken
+ * from the path's own target: a plan node above may replace the target list
+ * later, or take it as it is.  (The relation's target may be smaller: it becomes
+ * that of the projection when the planner has removed all other relations.)
  */
 static List *
-make_scan_tlist(RelOptInfo *rel, List *clauses)
+make_scan_tlist(const CustomPath *path, List *clauses)
 {
+	int			relid = path->path.parent->relid;
 	List	   *vars;
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	vars = pull_var_clause((Node *) list_make2(rel->reltarget->exprs, clauses),
+	vars = pull_var_clause((Node *) list_make2(path->path.pathtarget->exprs, clauses),
 						   PVC_RECURSE_PLACEHOLDERS);
 	foreach(lc, vars)
 	{
 		Var		   *var = lfirst(lc);
 
-		if (var->varno != (int) rel->relid || tlist_member((Expr *) var, result))
+		if (var->varno != relid || tlist_member((Expr *) var, result))
 			continue;
 		result = lappend(result, makeTargetEntry((Expr *) copyObject(var),
 												 list_length(result) + 1, NULL, false));
@@ -275,7 +277,7 @@ plan_scan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 	scan->scan.scanrelid = 0;
 	scan->flags = path->flags;
 	scan->custom_private = list_make1(makeInteger(count_source_columns(root, rel)));
-	scan->custom_scan_tlist = make_scan_tlist(rel, clauses);
+	scan->custom_scan_tlist = make_scan_tlist(path, clauses);
 	scan->methods = &scan_methods;
 	return &scan->scan.plan;
 }

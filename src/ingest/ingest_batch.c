@@ -508,6 +508,7 @@ maintain_batch(BatchRun *run)
 	int			n;
 	MaintainRows *views = order_views(run, &n);
 
+	tm_maintain_forget_dropped();
 	if (!run->batch->careful)
 	{
 		tm_maintain_apply_all(views, n);

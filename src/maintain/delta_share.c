@@ -16,11 +16,13 @@
  * and its turn, or has late rows, does not take what was put aside.
  *
  * Runs in: every process that maintains views.
- * Memory: shapes live as long as the process, one for all views that have it; a
- * pass belongs to its first view; results to who created the MaintainShare.
+ * Memory: a shape lives as long as a view that is loaded has it; a pass belongs to
+ * its first view, and may outlive the others: so it knows their entries by the
+ * number of the load, too; results belong to who created the MaintainShare.
  */
 #include "postgres.h"
 
+#include "lib/ilist.h"
 #include "nodes/makefuncs.h"
 #include "utils/memutils.h"
 
@@ -29,6 +31,9 @@
 
 typedef struct DeltaShape
 {
+	dlist_node	node;			/* in shapes */
+	MemoryContext cxt;
+	int			nviews;			/* that have it */
 	Oid			owner;
 	Oid			source;
 	List	   *settings;
@@ -39,7 +44,7 @@ typedef struct DeltaShape
 typedef struct PassMember
 {
 	MaintainView *entry;
-	int64		loads;			/* of its entry, when this was made */
+	int64		load;			/* of its entry, when this was made */
 	int			ncolumns;
 	int		   *columns;		/* from 0 */
 } PassMember;
@@ -54,7 +59,7 @@ typedef struct DeltaPass
 typedef struct ShareResult
 {
 	const MaintainView *entry;
-	int64		loads;
+	int64		load;
 	const Datum *values;		/* of the rows it was made of */
 	Delta		delta;
 } ShareResult;
@@ -78,7 +83,7 @@ typedef struct PassReceiver
 	bool	   *isnull;
 } PassReceiver;
 
-static List *shapes = NIL;
+static dlist_head shapes = DLIST_STATIC_INIT(shapes);
 
 /* ---- shapes ---- */
 
@@ -128,35 +133,68 @@ make_shape_query(const ViewSpec *spec)
 	return query;
 }
 
-const DeltaShape *
+static DeltaShape *
+find_shape(const DeltaShape *wanted)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &shapes)
+	{
+		DeltaShape *shape = dlist_container(DeltaShape, node, iter.cur);
+
+		if (shape->owner == wanted->owner && shape->source == wanted->source &&
+			tm_view_equal_texts(shape->settings, wanted->settings) &&
+			equal(shape->query, wanted->query))
+			return shape;
+	}
+	return NULL;
+}
+
+static DeltaShape *
+add_shape(const DeltaShape *wanted)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "tidemark shape",
+											  ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(cxt);
+	DeltaShape *shape = palloc(sizeof(DeltaShape));
+	ListCell   *lc;
+
+	*shape = *wanted;
+	shape->cxt = cxt;
+	shape->query = copyObject(wanted->query);
+	shape->settings = NIL;
+	foreach(lc, wanted->settings)
+		shape->settings = lappend(shape->settings, pstrdup(lfirst(lc)));
+	MemoryContextSwitchTo(before);
+	MemoryContextSetParent(cxt, CacheMemoryContext);
+	dlist_push_tail(&shapes, &shape->node);
+	return shape;
+}
+
+DeltaShape *
 tm_share_get_shape(const ViewSpec *spec, const MetaView *view)
 {
-	DeltaShape	wanted = {tm_view_get_owner(view), view->source, view->settings,
-	make_shape_query(spec)};
+	DeltaShape	wanted = {.owner = tm_view_get_owner(view),.source = view->source,
+	.settings = view->settings,.query = make_shape_query(spec)};
 	DeltaShape *shape;
-	MemoryContext before;
-	ListCell   *lc;
 
 	if (wanted.query == NULL)
 		return NULL;
-	foreach(lc, shapes)
-	{
-		shape = lfirst(lc);
-		if (shape->owner == wanted.owner && shape->source == wanted.source &&
-			tm_view_equal_texts(shape->settings, wanted.settings) &&
-			equal(shape->query, wanted.query))
-			return shape;
-	}
-	before = MemoryContextSwitchTo(CacheMemoryContext);
-	shape = palloc(sizeof(DeltaShape));
-	*shape = wanted;
-	shape->query = copyObject(wanted.query);
-	shape->settings = NIL;
-	foreach(lc, wanted.settings)
-		shape->settings = lappend(shape->settings, pstrdup(lfirst(lc)));
-	shapes = lappend(shapes, shape);
-	MemoryContextSwitchTo(before);
+	shape = find_shape(&wanted);
+	if (shape == NULL)
+		shape = add_shape(&wanted);
+	shape->nviews++;
 	return shape;
+}
+
+void
+tm_share_release_shape(DeltaShape *shape)
+{
+	Assert(shape->nviews > 0);
+	if (--shape->nviews > 0)
+		return;
+	dlist_delete(&shape->node);
+	MemoryContextDelete(shape->cxt);
 }
 
 /* ---- passes ---- */
@@ -209,7 +247,7 @@ make_member(MaintainView *entry, Query *pass, MemoryContext cxt)
 	PassMember *member = MemoryContextAlloc(cxt, sizeof(PassMember));
 
 	member->entry = entry;
-	member->loads = entry->loads;
+	member->load = entry->load;
 	member->ncolumns = list_length(query->targetList);
 	member->columns = MemoryContextAlloc(cxt, sizeof(int) * member->ncolumns);
 	for (int i = 0; i < member->ncolumns; i++)
@@ -241,7 +279,7 @@ make_pass(MaintainView *entry, List *others)
 static bool
 is_member(const PassMember *member, const MaintainView *entry)
 {
-	return member->entry == entry && member->loads == entry->loads;
+	return member->entry == entry && member->load == entry->load;
 }
 
 /* Is it what make_pass() would make? */
@@ -321,7 +359,7 @@ make_result(const PassMember *member, const BatchRows *batch)
 	ShareResult *result = palloc0(sizeof(ShareResult));
 
 	result->entry = member->entry;
-	result->loads = member->loads;
+	result->load = member->load;
 	result->values = batch->rows->values;
 	if (member->entry->expand == NULL)
 		result->delta.rows = tm_delta_rows_create(member->entry->merge);
@@ -400,7 +438,7 @@ take_result(MaintainShare *share, const MaintainView *entry, const BatchRows *ba
 	{
 		ShareResult *result = lfirst(lc);
 
-		if (result->entry != entry || result->loads != entry->loads ||
+		if (result->entry != entry || result->load != entry->load ||
 			result->values != batch->rows->values)
 			continue;
 		share->results = foreach_delete_current(share->results, lc);

@@ -40,6 +40,13 @@ typedef struct MaintainRows
 extern void tm_maintain_apply_all(const MaintainRows *views, int n);
 
 /*
+ * Free what this process keeps about views that are gone, unless the
+ * transaction has worked at a view already.  Work at a view begins with it, so
+ * this is for batches without one.
+ */
+extern void tm_maintain_forget_dropped(void);
+
+/*
  * As tm_maintain_apply(), for rows that were dead letters: judged by the
  * watermark they bring, they also go into windows that are closed, unless the
  * view has emitted them as final or dropped them.

@@ -3,7 +3,9 @@
  *	  What a process keeps about a view, and the steps by which rows get into it.
  *
  * What is known about a view (spec, plan, merge) is kept per process until the
- * relcache says that one of its relations changed.
+ * relcache says that one of its relations changed.  What is gone is freed at the
+ * beginning of a later transaction: before anybody has got an entry, so that
+ * none is freed that is in use.
  *
  * Runs in: workers; backends that call inject() or create a view.
  * Memory: per view a context below CacheMemoryContext; a batch works in the
@@ -32,6 +34,9 @@
 #include "maintain/maintain_internal.h"
 
 static HTAB *views = NULL;
+static bool any_invalid = false;	/* entries that nobody has looked at since */
+static bool handed_out = false; /* an entry, in this transaction */
+static int64 last_load = 0;
 
 /* ---- the cache ---- */
 
@@ -46,13 +51,24 @@ on_relcache(Datum arg, Oid relid)
 		if (relid == InvalidOid || relid == entry->query_view || relid == entry->source ||
 			relid == entry->state_table || relid == entry->final_table ||
 			list_member_oid(entry->other_tables, relid))
+		{
 			entry->valid = false;
+			any_invalid = true;
+		}
 }
 
 static void
 on_syscache(Datum arg, int cacheid, uint32 hashvalue)
 {
 	on_relcache(arg, InvalidOid);
+}
+
+static void
+on_transaction_end(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PARALLEL_PRE_COMMIT &&
+		event != XACT_EVENT_PRE_PREPARE)
+		handed_out = false;
 }
 
 static void
@@ -66,6 +82,40 @@ init_cache(void)
 	CacheRegisterSyscacheCallback(AGGFNOID, on_syscache, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, on_syscache, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
+	RegisterXactCallback(on_transaction_end, NULL);
+}
+
+/* Back to an entry that knows nothing of its view. */
+static void
+unload_view(MaintainView *entry)
+{
+	MaintainView unloaded = {.state_table = entry->state_table,.busy = entry->busy};
+
+	if (entry->cxt != NULL)
+		MemoryContextDelete(entry->cxt);
+	if (entry->shape != NULL)
+		tm_share_release_shape(entry->shape);
+	*entry = unloaded;
+}
+
+void
+tm_maintain_forget_dropped(void)
+{
+	HASH_SEQ_STATUS status;
+	MaintainView *entry;
+
+	if (!any_invalid || handed_out)
+		return;
+	any_invalid = false;
+	hash_seq_init(&status, views);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->valid || entry->busy ||
+			SearchSysCacheExists1(RELOID, ObjectIdGetDatum(entry->state_table)))
+			continue;
+		unload_view(entry);
+		(void) hash_search(views, &entry->state_table, HASH_REMOVE, NULL);
+	}
 }
 
 /* The states in the table must be what the aggregates make today. */
@@ -89,19 +139,8 @@ load_view(MaintainView *entry, const MetaView *view)
 	MemoryContext before;
 	DeltaMerge *merge;
 
-	if (entry->cxt != NULL)
-		MemoryContextDelete(entry->cxt);
-	entry->cxt = NULL;
-	entry->other_tables = NIL;	/* on_relcache() reads it while we load */
-	entry->plan = NULL;
-	entry->on_time_plan = entry->late_plan = NULL;
-	entry->merge = NULL;
-	entry->close = NULL;
-	entry->emit = entry->revise = entry->show = NULL;
-	entry->expand = NULL;
-	entry->shape = NULL;
-	entry->pass = NULL;
-	entry->loads++;
+	unload_view(entry);
+	entry->load = ++last_load;
 	entry->cxt = AllocSetContextCreate(CacheMemoryContext, "tidemark view", ALLOCSET_DEFAULT_SIZES);
 	before = MemoryContextSwitchTo(entry->cxt);
 	entry->query_view = view->query_view;
@@ -129,6 +168,8 @@ tm_maintain_get(const MetaView *view)
 
 	if (views == NULL)
 		init_cache();
+	tm_maintain_forget_dropped();
+	handed_out = true;
 	entry = hash_search(views, &view->state_table, HASH_ENTER, &found);
 	if (!found)
 		memset(((char *) entry) + sizeof(Oid), 0, sizeof(MaintainView) - sizeof(Oid));

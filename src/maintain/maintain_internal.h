@@ -290,10 +290,10 @@ typedef struct MaintainView
 	Oid			source;
 	Oid			final_table;	/* or InvalidOid */
 	List	   *other_tables;
-	MemoryContext cxt;			/* of all that follows, but loads */
-	int64		loads;			/* how often it was loaded */
+	int64		load;			/* the number of its last one in this process */
+	struct DeltaShape *shape;	/* NULL: shares its passes with no view */
+	MemoryContext cxt;			/* of all that follows */
 	ViewSpec   *spec;
-	const struct DeltaShape *shape; /* NULL: shares its passes with no view */
 	struct DeltaPass *pass;		/* the last that it has run for others, too */
 	PartialPlan *plan;			/* over the batch */
 	PartialPlan *on_time_plan;	/* the same for rows that may be late, or NULL */
@@ -307,7 +307,10 @@ typedef struct MaintainView
 	RowStatement *show;
 } MaintainView;
 
-/* The entry of a view; prepared: its spec and its merge are those of now. */
+/*
+ * The entry of a view, which stays where it is until the transaction ends;
+ * prepared: its spec and its merge are those of now.
+ */
 extern MaintainView *tm_maintain_get(const MetaView *view);
 
 /*
@@ -332,8 +335,12 @@ typedef struct MaintainShare MaintainShare;
 extern MaintainShare *tm_share_create(const MaintainRows *views, int n);
 extern void tm_share_end(MaintainShare *share);
 
-/* What views have to have in common; NULL for one that shares with none. */
-extern const struct DeltaShape *tm_share_get_shape(const ViewSpec *spec, const MetaView *view);
+/*
+ * What views have to have in common, to be released; NULL for one that shares
+ * with none.
+ */
+extern struct DeltaShape *tm_share_get_shape(const ViewSpec *spec, const MetaView *view);
+extern void tm_share_release_shape(struct DeltaShape *shape);
 
 /*
  * The groups of a view over all rows of the batch, from a pass that it shares:

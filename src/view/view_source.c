@@ -90,6 +90,13 @@ relation_location(const Query *query, Index rti)
 
 static bool inner_relations_walker(Node *node, SourceSearch *search);
 
+static void
+refuse_sample(ParseState *pstate, int location, const RangeTblEntry *rte)
+{
+	if (rte->tablesample != NULL)
+		tm_view_refuse(pstate, location, "TABLESAMPLE is", "Use a condition on a column in WHERE.");
+}
+
 /* A plain view is what its query reads and calls. */
 static void
 search_view(SourceSearch *search, Oid view)
@@ -135,6 +142,7 @@ inner_relations_walker(Node *node, SourceSearch *search)
 	{
 		RangeTblEntry *rte = (RangeTblEntry *) node;
 
+		refuse_sample(search->pstate, search->location, rte);
 		if (rte->rtekind == RTE_RELATION && (rte->inFromCl || rte->relkind != RELKIND_VIEW))
 			check_inner_relation(search, rte->relid);
 		return false;
@@ -164,6 +172,7 @@ classify_relation(SourceSearch *search, RangeTblEntry *rte, Index rti)
 	{
 		search->tables = lappend_int(search->tables, rti);
 		search->location = relation_location(search->top, rti);
+		refuse_sample(search->pstate, exprLocation((Node *) rte->tablesample), rte);
 		if (rte->relkind == RELKIND_VIEW)
 			search_view(search, rte->relid);
 	}
@@ -360,9 +369,7 @@ check_source(ViewSpec *spec, ParseState *pstate, Oid view_owner)
 				 errhint("Name the stream or the table itself."),
 				 parser_errposition(pstate, location)));
 	check_inheritance(spec->source, rte, pstate, location);
-	if (rte->tablesample != NULL)
-		tm_view_refuse(pstate, exprLocation((Node *) rte->tablesample), "TABLESAMPLE is",
-					   "Use a condition on a column in WHERE.");
+	refuse_sample(pstate, exprLocation((Node *) rte->tablesample), rte);
 	check_persistence(spec->source, pstate, location);
 	if (check_enable_rls(spec->source, view_owner, true) == RLS_ENABLED)
 		ereport(ERROR,

@@ -18,6 +18,16 @@ BEGIN
     RETURN NEXT;
 END
 $$;
+-- one transaction for each second: a version can be pruned, and its place taken, only when it is dead for everybody
+CREATE PROCEDURE feed_seconds(first int, last int) LANGUAGE plpgsql AS
+$$
+BEGIN
+    FOR i IN first .. last LOOP
+        PERFORM tidemark.inject('ev_stream', (SELECT array_agg(json_build_object('k', k, 'x', i, 'at', timestamptz '2026-01-01Z' + i * interval '1 s')::text) FROM generate_series(1, 20) k));
+        COMMIT;
+    END LOOP;
+END
+$$;
 \set ECHO all
 
 CREATE MATERIALIZED VIEW sessions WITH (tidemark.continuous) AS
@@ -25,15 +35,7 @@ CREATE MATERIALIZED VIEW sessions WITH (tidemark.continuous) AS
     FROM (SELECT k, tidemark.session_start(at, '10 s') OVER w, tidemark.session_end(at, '10 s') OVER w FROM ev WINDOW w AS (PARTITION BY k ORDER BY at)) s
    GROUP BY k, session_start, session_end;
 CREATE INDEX ON sessions USING brin (session_end) WITH (pages_per_range = 1);
--- one transaction for each: a version can be pruned, and its place taken, only when it is dead for everybody
-DO $$
-BEGIN
-    FOR i IN 1 .. 150 LOOP
-        PERFORM tidemark.inject('ev_stream', (SELECT array_agg(json_build_object('k', k, 'x', i, 'at', timestamptz '2026-01-01Z' + i * interval '1 s')::text) FROM generate_series(1, 20) k));
-        COMMIT;
-    END LOOP;
-END
-$$;
+CALL feed_seconds(1, 150);
 SELECT 'VACUUM ' || state_table FROM tidemark_state.view \gexec
 SELECT * FROM seen('sessions WHERE k = 7');
 SELECT * FROM seen('sessions WHERE k BETWEEN 1 AND 20');
@@ -44,14 +46,7 @@ RESET enable_seqscan;
 
 -- B-trees on what changes: each version has entries in all indexes
 CREATE INDEX ON sessions (session_end);
-DO $$
-BEGIN
-    FOR i IN 151 .. 200 LOOP
-        PERFORM tidemark.inject('ev_stream', (SELECT array_agg(json_build_object('k', k, 'x', i, 'at', timestamptz '2026-01-01Z' + i * interval '1 s')::text) FROM generate_series(1, 20) k));
-        COMMIT;
-    END LOOP;
-END
-$$;
+CALL feed_seconds(151, 200);
 SELECT 'VACUUM ' || state_table FROM tidemark_state.view \gexec
 SELECT * FROM seen('sessions WHERE k BETWEEN 1 AND 20');
 SELECT * FROM seen('sessions WHERE session_end = ''2026-01-01 00:03:30Z''');
@@ -60,4 +55,5 @@ SELECT * FROM check_all();
 SET client_min_messages = warning;
 DROP EXTENSION tidemark CASCADE;
 DROP TABLE ev;
+DROP PROCEDURE feed_seconds;
 DROP FUNCTION check_view, check_all, feed, series, seen;

@@ -93,8 +93,7 @@ executor_start(QueryDesc *desc, int eflags)
 /*
  * The extension goes, in whatever way: its scheduler has to notice.  A relation
  * goes: not under a batch.  A table goes or is emptied: views over it have to
- * know.  A foreign key may refer to
- * what is none.
+ * know.  A foreign key may refer to what is none.
  */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)

@@ -183,7 +183,7 @@ find_partition(BatchRun *run, int32 number)
  * reads elsewhere, ahead or behind, and sees the ingest run all the time.
  */
 static bool
-is_elsewhere(BatchRun *run, int wanted)
+is_elsewhere(BatchRun *run)
 {
 	const IngestBatch *batch = run->batch;
 
@@ -196,7 +196,7 @@ is_elsewhere(BatchRun *run, int wanted)
 		if (p == NULL || p->next_offset != batch->from[i])
 			return true;
 	}
-	return run->npartitions != wanted;
+	return false;
 }
 
 /* Sets run->changed when nothing can be applied. */
@@ -208,7 +208,7 @@ lock_partitions(BatchRun *run)
 
 	run->partitions = tm_meta_partition_lock(run->ingest->stream, wanted, numbers,
 											 &run->npartitions);
-	run->changed = is_elsewhere(run, wanted);
+	run->changed = is_elsewhere(run);
 	if (run->changed)
 		return;
 	if (run->npartitions != wanted)

@@ -43,14 +43,6 @@ PG_FUNCTION_INFO_V1(tm_resume);
 
 /* ---- checks ---- */
 
-static void
-require_owner(Oid relid)
-{
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
-}
-
 /* A regclass can be any number, and its relation can go at any time. */
 void
 tm_ingest_require_relation(Oid relid)
@@ -62,6 +54,15 @@ tm_ingest_require_relation(Oid relid)
 }
 
 void
+tm_ingest_require_owner(Oid relid)
+{
+	tm_ingest_require_relation(relid);
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
+}
+
+void
 tm_ingest_require_stream(Oid stream)
 {
 	tm_ingest_require_relation(stream);
@@ -70,7 +71,7 @@ tm_ingest_require_stream(Oid stream)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a stream", get_rel_name(stream)),
 				 errhint("A stream is a foreign table of a server of tidemark_kafka.")));
-	require_owner(stream);
+	tm_ingest_require_owner(stream);
 }
 
 void
@@ -129,8 +130,7 @@ check_table(Oid stream, Oid table)
 	MetaIngest *other;
 	ListCell   *lc;
 
-	tm_ingest_require_relation(table);
-	require_owner(table);
+	tm_ingest_require_owner(table);
 	tm_store_check_table(table, tm_stream_get_options(stream)->lose_rows_on_crash);
 	other = tm_meta_ingest_find_by_table(table);
 	if (other != NULL && other->stream != stream)
@@ -160,8 +160,7 @@ check_table(Oid stream, Oid table)
 static void
 lock_table(Oid stream, Oid table)
 {
-	tm_ingest_require_relation(table);
-	require_owner(table);
+	tm_ingest_require_owner(table);
 	tm_ingest_check_alone(table);
 	LockRelationOid(table, ShareRowExclusiveLock);
 	check_table(stream, table);
@@ -387,7 +386,7 @@ lock_view(Oid relid)
 {
 	MetaView   *view = tm_meta_view_find(relid);
 
-	require_owner(relid);
+	tm_ingest_require_owner(relid);
 	tm_ingest_check_alone(view->source);
 	/* the source first, as batches do: then no batch is between the two */
 	LockRelationOid(view->source, ShareRowExclusiveLock);
@@ -400,7 +399,7 @@ lock_view(Oid relid)
 	}
 	if (view == NULL)
 		tm_ingest_throw_view_dropped();
-	require_owner(relid);
+	tm_ingest_require_owner(relid);
 	return view;
 }
 

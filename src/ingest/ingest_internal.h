@@ -421,6 +421,9 @@ extern void tm_ingest_view_resume(MetaView *view);
 /* Throw 42P01 when there is no such relation (any more). */
 extern void tm_ingest_require_relation(Oid relid);
 
+/* The same; and 42501 when it is not the caller's. */
+extern void tm_ingest_require_owner(Oid relid);
+
 /* Throw when it is no stream (42P01, 42809) or not the caller's (42501). */
 extern void tm_ingest_require_stream(Oid stream);
 

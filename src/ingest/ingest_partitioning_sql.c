@@ -28,26 +28,17 @@ PG_FUNCTION_INFO_V1(tm_drop_partitioning);
 
 #define MAX_PREMAKE	1000
 
-static void
-require_owner(Oid relid)
-{
-	tm_ingest_require_relation(relid);
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
-}
-
 /* A table, given by the caller as its owner; locked as making partitions does. */
 static void
 require_table(Oid relid)
 {
 	const MetaIngest *ingest = tm_meta_ingest_find_by_table(relid);
 
-	require_owner(relid);
+	tm_ingest_require_owner(relid);
 	tm_store_check_table(relid, ingest != NULL &&
 						 tm_stream_get_options(ingest->stream)->lose_rows_on_crash);
 	LockRelationOid(relid, ShareUpdateExclusiveLock);
-	require_owner(relid);
+	tm_ingest_require_owner(relid);
 }
 
 static MetaPartitioning *

@@ -289,13 +289,6 @@ has_moved(const IngestWorker *worker, int i, const IngestPosition *position)
 }
 
 static bool
-is_to_be_saved(const IngestWorker *worker, int i, const IngestPosition *position)
-{
-	return has_moved(worker, i, position) || position->shed_to > 0 ||
-		position->idleness != INGEST_IDLE_SAME;
-}
-
-static bool
 positions_moved(const IngestWorker *worker, const IngestPosition *positions)
 {
 	for (int i = 0; i < worker->npartitions; i++)
@@ -314,17 +307,20 @@ select_positions(const IngestWorker *worker, const IngestPosition *positions, In
 {
 	IngestPosition *selected = palloc(sizeof(IngestPosition) * Max(worker->npartitions, 1));
 	int64	   *from = palloc(sizeof(int64) * Max(worker->npartitions, 1));
-	bool		any = false;
 	int			n = 0;
 
 	for (int i = 0; i < worker->npartitions; i++)
-		any |= is_to_be_saved(worker, i, &positions[i]);
-	for (int i = 0; i < worker->npartitions; i++)
-		if (any ? is_to_be_saved(worker, i, &positions[i]) : i == 0)
+		if (has_moved(worker, i, &positions[i]) || positions[i].shed_to > 0 ||
+			positions[i].idleness != INGEST_IDLE_SAME)
 		{
 			from[n] = worker->stored_next[i];
 			selected[n++] = positions[i];
 		}
+	if (n == 0 && worker->npartitions > 0)
+	{
+		from[0] = worker->stored_next[0];
+		selected[n++] = positions[0];
+	}
 	batch->positions = selected;
 	batch->npositions = n;
 	batch->from = from;

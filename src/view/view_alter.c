@@ -596,6 +596,17 @@ check_drop_source(DropStmt *stmt)
 	}
 }
 
+static void
+refuse_column(Oid relid, const char *column, const MetaView *view, const char *change)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot %s of column \"%s\" of \"%s\" because a continuous view reads it",
+					change, column, get_rel_name(relid)),
+			 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
+			 errhint("Add another column, or drop the view first.")));
+}
+
 /* The same for columns: what core refuses, with the name of the view. */
 static void
 check_alter_column(Oid relid, const AlterTableCmd *cmd)
@@ -617,12 +628,7 @@ check_alter_column(Oid relid, const AlterTableCmd *cmd)
 						cmd->name, get_rel_name(relid)),
 				 errdetail("Continuous view \"%s\" reads it.", get_rel_name(view->view)),
 				 errhint("Use DROP ... CASCADE to drop the dependent objects too.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot alter type of column \"%s\" of \"%s\" because a continuous view reads it",
-					cmd->name, get_rel_name(relid)),
-			 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
-			 errhint("Add another column, or drop the view first.")));
+	refuse_column(relid, cmd->name, view, "alter type");
 }
 
 /* SET EXPRESSION writes raw rows; core lets it, and lets it for one partition. */
@@ -634,12 +640,7 @@ check_set_expression(Oid relid, const AlterTableCmd *cmd)
 	MetaView   *view = attnum > 0 ? tm_meta_view_find_reader(source, attnum) : NULL;
 
 	if (view != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot change the expression of column \"%s\" of \"%s\" because a continuous view reads it",
-						cmd->name, get_rel_name(relid)),
-				 errdetail("It is continuous view \"%s\".", get_rel_name(view->view)),
-				 errhint("Add another column, or drop the view first.")));
+		refuse_column(relid, cmd->name, view, "change the expression");
 }
 
 static void

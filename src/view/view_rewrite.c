@@ -396,19 +396,16 @@ get_type_name(Oid type)
 char *
 tm_view_function_name(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc proc;
+	Oid		   *types;
+	int			n;
 	StringInfoData buf;
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	(void) get_func_signature(function, &types, &n);
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "%s(", NameStr(proc->proname));
-	for (int i = 0; i < proc->pronargs; i++)
-		appendStringInfo(&buf, i > 0 ? ",%s" : "%s", get_type_name(proc->proargtypes.values[i]));
+	appendStringInfo(&buf, "%s(", get_func_name(function));
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&buf, i > 0 ? ",%s" : "%s", get_type_name(types[i]));
 	appendStringInfoChar(&buf, ')');
-	ReleaseSysCache(tuple);
 	return buf.data;
 }
 
